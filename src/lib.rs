@@ -1,0 +1,30 @@
+//! Fanlight, a selective forwarding media server.
+//!
+//! A datagram arrives ([`io`]). The worker finds whose it is ([`worker`]). That session's engine
+//! decrypts it and hands out a packet ([`session`]). The room says who watches ([`room`]). For
+//! each watcher a forwarder decides whether and how it goes on ([`forward`]). Their sessions
+//! encrypt it ([`session`]), and it leaves ([`io`]). People get in through the door ([`control`]).
+//!
+//! `ARCHITECTURE.md` is the map, with the walls between these rooms.
+
+// the packet's way
+pub mod io;
+pub mod worker;
+pub mod session;
+pub mod room;
+pub mod forward;
+
+// the door
+pub mod control;
+
+// words all parts share
+pub mod config;
+pub mod counts;
+pub mod ids;
+pub mod model;
+pub mod units;
+pub mod wire;
+
+// the process
+pub mod cli;
+pub mod server;

@@ -1,0 +1,205 @@
+//! The nouns that the media plane, the control plane and the wire share: tracks, participants,
+//! reasons and refusals. Values only.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DisplayName, Identity, TrackId};
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+/// Where a track comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A camera: video.
+    Camera,
+    /// A microphone: audio.
+    Microphone,
+    /// A shared screen: video.
+    Screen,
+    /// The sound of a shared screen.
+    ScreenAudio,
+}
+
+impl Source {
+    /// Whether this source makes sound or pictures.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Camera | Self::Screen => Kind::Video,
+            Self::Microphone | Self::ScreenAudio => Kind::Audio,
+        }
+    }
+
+    /// Whether this source belongs to a screen share, which has a seat of its own.
+    #[must_use]
+    pub fn is_screen(self) -> bool {
+        matches!(self, Self::Screen | Self::ScreenAudio)
+    }
+}
+
+/// A track as everybody in the room is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrackInfo {
+    /// Its id.
+    pub id: TrackId,
+    /// Where it comes from.
+    pub source: Source,
+    /// Audio or video; follows from the source.
+    pub kind: Kind,
+    /// What the publisher calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<DisplayName>,
+    /// No packet of a muted track is forwarded.
+    pub muted: bool,
+    /// Width of the picture in pixels, as the publisher said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u16>,
+    /// Height of the picture in pixels, as the publisher said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u16>,
+}
+
+/// A participant as everybody in the room is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParticipantInfo {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it is called.
+    pub name: DisplayName,
+    /// When it joined, in milliseconds since 1970 (UTC).
+    pub joined_at: u64,
+    /// What it publishes.
+    pub tracks: Vec<TrackInfo>,
+}
+
+/// Somebody who speaks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Speaker {
+    /// Who.
+    pub identity: Identity,
+    /// How loud, from 0 (silence) to 1, in steps of 0.01.
+    pub level: f32,
+}
+
+/// Why a participant left or is told good-bye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// It left by itself.
+    Client,
+    /// Nothing came from it any more.
+    Timeout,
+    /// Somebody else joined under its identity.
+    DuplicateIdentity,
+    /// It was removed.
+    Removed,
+    /// Its room was closed.
+    RoomDeleted,
+    /// The server stops.
+    ServerShutdown,
+    /// It is to go to another node.
+    Migration,
+    /// No media path came to be, or the one there was is gone.
+    MediaFailed,
+    /// Client and server disagree about the session.
+    StateMismatch,
+    /// It did not take what it was sent.
+    TooSlow,
+}
+
+/// What a client that is told good-bye may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retry {
+    /// Stay away.
+    None,
+    /// Go on with the same session.
+    Resume,
+    /// Join anew.
+    Rejoin,
+}
+
+/// Stable codes of refusals, as they stand on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The message cannot be understood; the text names the place.
+    BadMessage,
+    /// No protocol version in common.
+    UnsupportedProtocol,
+    /// Not permitted.
+    NotAllowed,
+    /// The room has as many members as it may.
+    RoomFull,
+    /// Offer and server do not fit together.
+    NegotiationFailed,
+    /// There is no such track, or it is somebody else's.
+    NoSuchTrack,
+    /// There is no such participant in the room.
+    NoSuchParticipant,
+    /// Over a limit in size.
+    TooLarge,
+    /// Over a limit in time.
+    RateLimited,
+    /// Over a limit in number.
+    TooMany,
+    /// A queue is full; the same request may succeed a moment later.
+    ServerBusy,
+    /// The server stops.
+    ServerShutdown,
+    /// A fault of ours.
+    Internal,
+}
+
+/// A refusal: a stable code and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What was wrong and, where it helps, what to do.
+    pub message: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// When it is worth trying again, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal; whether it may be tried again follows from the code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let retryable = matches!(
+            code,
+            ErrorCode::RateLimited
+                | ErrorCode::ServerBusy
+                | ErrorCode::RoomFull
+                | ErrorCode::ServerShutdown
+                | ErrorCode::Internal
+        );
+        Self { code, message: message.into(), retryable, retry_after_ms: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,4 @@
+//! One browser.
+/// One browser's engine.
+#[derive(Debug)]
+pub struct Session {}

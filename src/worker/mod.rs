@@ -1,0 +1,3 @@
+//! One core as a state machine.
+pub mod command;
+pub mod report;

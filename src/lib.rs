@@ -8,11 +8,11 @@
 //! `ARCHITECTURE.md` is the map, with the walls between these rooms.
 
 // the packet's way
-pub mod io;
-pub mod worker;
-pub mod session;
-pub mod room;
 pub mod forward;
+pub mod io;
+pub mod room;
+pub mod session;
+pub mod worker;
 
 // the door
 pub mod control;

@@ -159,10 +159,7 @@ pub struct EventReceiver {
 pub fn event_queue() -> (EventSender, EventReceiver) {
     let (event_in, events) = mpsc::channel(EVENTS);
     let (speakers_in, speakers) = watch::channel(Arc::from([]));
-    (
-        EventSender { events: event_in, speakers: speakers_in },
-        EventReceiver { events, speakers },
-    )
+    (EventSender { events: event_in, speakers: speakers_in }, EventReceiver { events, speakers })
 }
 
 impl EventSender {

@@ -181,7 +181,7 @@ impl Room {
     fn reseat(&mut self, at: usize, now: Instant) {
         let candidates = self.candidates(at);
         let max_seats = self.max_seats;
-        let Self { members, tracks, events, .. } = self;
+        let Self { members, tracks, .. } = self;
         let pair_tracks: Vec<(Pair, [Option<(usize, TrackId)>; 2])> = candidates
             .iter()
             .map(|candidate| (candidate.pair, tracks_of(members, tracks, candidate.pair)))
@@ -211,7 +211,8 @@ impl Room {
             member.rev += 1;
             let rev = member.rev;
             member.seats.iter_mut().for_each(|seat| seat.tell(rev, now));
-            events.push_back(RoomEvent::Seats { to: member.key });
+            member.seats_untold = true;
+            self.seats_untold = true;
         }
     }
 

@@ -28,3 +28,11 @@ pub mod wire;
 // the process
 pub mod cli;
 pub mod server;
+
+/// One moment for all unit tests, read once: tests count from it.
+#[cfg(test)]
+pub(crate) fn test_clock() -> std::time::Instant {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "tests need one moment to count from")]
+    *START.get_or_init(std::time::Instant::now)
+}

@@ -85,6 +85,48 @@ pub struct ParticipantInfo {
     pub tracks: Vec<TrackInfo>,
 }
 
+/// Something that everybody in the room but its cause is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// Somebody came.
+    Joined(ParticipantInfo),
+    /// Somebody is about to leave and still listed.
+    Leaving {
+        /// Who.
+        identity: Identity,
+        /// Why.
+        reason: Reason,
+    },
+    /// Somebody left.
+    Left {
+        /// Who.
+        identity: Identity,
+        /// Why.
+        reason: Reason,
+    },
+    /// A new track.
+    Published {
+        /// Whose.
+        identity: Identity,
+        /// Which.
+        track: TrackInfo,
+    },
+    /// A track went away.
+    Unpublished {
+        /// Whose.
+        identity: Identity,
+        /// Which.
+        track: TrackId,
+    },
+    /// A track changed: muted or unmuted.
+    TrackUpdated {
+        /// Whose.
+        identity: Identity,
+        /// As it is now.
+        track: TrackInfo,
+    },
+}
+
 /// Somebody who speaks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Speaker {

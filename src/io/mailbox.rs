@@ -53,7 +53,6 @@ pub(super) struct Handed {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub bytes: Box<[u8]>,
-    pub arrived: Instant,
 }
 
 /// The control plane's end of a media thread.

@@ -1,4 +1,367 @@
-//! One browser.
-/// One browser's engine.
+//! One browser: the only folder of the server that names the engine, str0m.
+//!
+//! The engine's contract is: change it, then drain it to its time-out before the next change that
+//! matters. [`Session`] owns the engine and is the one place where that is kept. Nothing here
+//! knows rooms or other sessions.
+
+pub mod channels;
+pub mod fence;
+pub mod negotiate;
+pub mod seats;
+pub mod streams;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use str0m::media::KeyframeRequestKind;
+use str0m::net::{Protocol, Receive};
+use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
+
+use crate::counts::{DropReason, Drops};
+use crate::forward::packet::Packet;
+use crate::forward::rewrite::Numbers;
+use crate::ids::SeatIndex;
+use crate::model::Kind;
+use crate::wire::classify::{Class, dtls_is_client_hello};
+use channels::{Channels, Lane};
+use fence::Fence;
+use negotiate::Negotiated;
+pub use negotiate::{Engine, Offer, OfferError, SessionConfig};
+use seats::SeatLines;
+use streams::{Incoming, LineIndex};
+
+/// Most outputs of the engine for one input. A keyframe for a viewer with 64 seats is a few
+/// hundred; an engine that makes more is caught in a loop (`algesten/str0m` 863, 1017, 1062).
+const OUTPUT_BUDGET: u32 = 2_000;
+
+/// Most times that the engine may ask to be woken at once before it counts as caught in a loop.
+const WAKE_BUDGET: u32 = 100;
+
+/// A datagram to be sent.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Transmit {
+    /// The local address it leaves from.
+    pub from: SocketAddr,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// One whole datagram.
+    pub bytes: Vec<u8>,
+}
+
+/// What a session has to say.
+#[derive(Debug)]
+pub enum Event {
+    /// The media path stands.
+    Connected,
+    /// The client closed its peer connection, or the engine gave up.
+    Closed,
+    /// A packet of a published track.
+    Media {
+        /// The line it came on.
+        line: LineIndex,
+        /// The packet.
+        packet: Packet,
+    },
+    /// The viewer cannot go on without a keyframe in this seat.
+    KeyframeWanted {
+        /// The seat whose video it is.
+        seat: SeatIndex,
+    },
+    /// A message came on a data channel.
+    Message {
+        /// On which.
+        lane: Lane,
+        /// One frame, unchecked.
+        frame: Vec<u8>,
+    },
+    /// There is room again in a data channel.
+    Writable,
+}
+
+/// Where a drained session's outputs go. Reused, so that draining does not allocate.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Datagrams to be sent.
+    pub transmits: Vec<Transmit>,
+    /// Events, in order.
+    pub events: Vec<Event>,
+    /// What went no further.
+    pub drops: Drops,
+}
+
+/// A session cannot go on. It is over; others are not harmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The engine would not come to rest.
+    #[error("the engine would not come to rest")]
+    Budget,
+}
+
+/// One participant's engine.
+#[derive(Debug)]
+pub struct Session {
+    rtc: Rtc,
+    negotiated: Negotiated,
+    incoming: Incoming,
+    seats: SeatLines,
+    channels: Channels,
+    fence: Fence,
+    deadline: Option<Instant>,
+    connected: bool,
+    hello_seen: bool,
+    closed: bool,
+}
+
+impl Session {
+    /// The user name and password by which STUN requests for this session are known.
+    #[must_use]
+    pub fn ufrag(&self) -> &str {
+        self.negotiated.ufrag()
+    }
+
+    /// Whether the media path stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected && !self.closed
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// When [`Session::handle_time`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Which seats there are, and what they can carry.
+    #[must_use]
+    pub fn seats(&self) -> &SeatLines {
+        &self.seats
+    }
+
+    /// The data channels' send queues.
+    pub fn channels_mut(&mut self) -> &mut Channels {
+        &mut self.channels
+    }
+
+    /// The data channels' send queues.
+    #[must_use]
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// Closes the reliable channel: the client is hopelessly behind.
+    pub fn close_reliable(&mut self) {
+        self.channels.give_up(&mut self.rtc);
+    }
+
+    /// The line that carries what the client sends under this mid.
+    #[must_use]
+    pub fn line_of(&self, mid: &str) -> Option<LineIndex> {
+        self.incoming.line_of(mid)
+    }
+
+    /// Whether this STUN datagram is signed with the session's password, or answers a request
+    /// of ours. Cheap enough for every STUN packet: one HMAC.
+    #[must_use]
+    pub fn accepts_stun(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+    ) -> bool {
+        match Receive::new(Protocol::Udp, from, to, bytes) {
+            Ok(receive) => self.rtc.accepts(&Input::Receive(now, receive)),
+            Err(_) => false,
+        }
+    }
+
+    /// Takes one datagram from an address that has proved itself, and drains.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the session is over.
+    pub fn handle_datagram(
+        &mut self,
+        datagram: &Datagram<'_>,
+        out: &mut Drained,
+        now: Instant,
+    ) -> Result<(), SessionError> {
+        if let Err(reason) = self.admit(datagram, now) {
+            out.drops.count(reason);
+            return Ok(());
+        }
+        let Datagram { from, to, bytes, .. } = *datagram;
+        let Ok(receive) = Receive::new(Protocol::Udp, from, to, bytes) else {
+            out.drops.count(DropReason::Engine);
+            return Ok(());
+        };
+        // A refusal is counted and never fatal: an outsider can forge what the engine refuses.
+        if self.rtc.handle_input(Input::Receive(now, receive)).is_err() {
+            out.drops.count(DropReason::Engine);
+        }
+        self.drain(out, now)
+    }
+
+    /// Lets time pass and sends what was written, and drains.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the session is over.
+    pub fn handle_time(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
+        self.channels.flush(&mut self.rtc);
+        if self.rtc.handle_input(Input::Timeout(now)).is_err() {
+            out.drops.count(DropReason::Engine);
+        }
+        self.drain(out, now)
+    }
+
+    /// Queues one packet for a seat. It leaves with the next [`Session::handle_time`].
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn write(
+        &mut self,
+        seat: SeatIndex,
+        packet: &Packet,
+        numbers: Numbers,
+    ) -> Result<(), DropReason> {
+        if !self.is_connected() {
+            return Err(DropReason::NotConnected);
+        }
+        self.seats.write(&mut self.rtc, seat, packet, numbers)
+    }
+
+    /// Asks the publisher for a keyframe. Leaves with the next [`Session::handle_time`].
+    /// Whether there was a stream to ask.
+    pub fn request_keyframe(&mut self, line: LineIndex, layer: u8) -> bool {
+        let Some((mid, rid)) = self.incoming.stream(line, layer) else { return false };
+        let mut api = self.rtc.direct_api();
+        match api.stream_rx_by_mid(mid, rid) {
+            Some(stream) => {
+                stream.request_keyframe(KeyframeRequestKind::Pli);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends the session: the client is told by BYE and a DTLS alert, which are drained.
+    pub fn close(&mut self, out: &mut Drained, now: Instant) {
+        if !self.closed {
+            let _ = self.rtc.close();
+            let _ = self.drain(out, now);
+            self.closed = true;
+        }
+    }
+
+    /// What must hold before the engine sees a datagram; see `fence`.
+    fn admit(&mut self, datagram: &Datagram<'_>, now: Instant) -> Result<(), DropReason> {
+        if self.closed {
+            return Err(DropReason::NotConnected);
+        }
+        match datagram.class {
+            Class::Stun => Ok(()),
+            Class::Dtls => {
+                // A forged record before the ClientHello stops the engine's handshake for good.
+                self.hello_seen = self.hello_seen || dtls_is_client_hello(datagram.bytes);
+                if self.hello_seen { Ok(()) } else { Err(DropReason::DtlsBeforeHello) }
+            }
+            Class::Rtp => self.fence.admit_rtp(datagram.bytes, &self.incoming, now),
+            Class::Rtcp => self.fence.admit_rtcp(datagram.bytes, now),
+        }
+    }
+
+    /// Takes everything out of the engine until it asks for time.
+    fn drain(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
+        let (mut outputs, mut wakes) = (0u32, 0u32);
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    if at > now || !self.rtc.is_alive() {
+                        self.deadline = self.rtc.is_alive().then_some(at);
+                        break;
+                    }
+                    wakes += 1;
+                    if wakes > WAKE_BUDGET {
+                        return Err(SessionError::Budget);
+                    }
+                    let _ = self.rtc.handle_input(Input::Timeout(now));
+                }
+                Ok(Output::Transmit(transmit)) => out.transmits.push(Transmit {
+                    from: transmit.source,
+                    to: transmit.destination,
+                    bytes: transmit.contents.into(),
+                }),
+                Ok(Output::Event(event)) => self.take(event, out, now),
+                // Before the media path stands anybody can provoke these; after, the engine
+                // says so by ceasing to be alive.
+                Err(_) => out.drops.count(DropReason::Engine),
+            }
+            outputs += 1;
+            if outputs > OUTPUT_BUDGET {
+                return Err(SessionError::Budget);
+            }
+        }
+        if !self.rtc.is_alive() && !self.closed {
+            self.closed = true;
+            out.events.push(Event::Closed);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: RtcEvent, out: &mut Drained, now: Instant) {
+        match event {
+            RtcEvent::Connected => {
+                self.connected = true;
+                out.events.push(Event::Connected);
+            }
+            RtcEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                tracing::debug!("ice disconnected; media decides whether the path is gone");
+            }
+            RtcEvent::RtpPacket(packet) => match self.incoming.packet(&mut self.rtc, packet, now) {
+                Ok((line, ssrc, packet)) => {
+                    self.fence.authenticated(ssrc, now);
+                    out.events.push(Event::Media { line, packet });
+                }
+                Err(reason) => out.drops.count(reason),
+            },
+            RtcEvent::KeyframeRequest(request) => {
+                if let Some(seat) = self.seats.seat_of(request.mid, Kind::Video) {
+                    out.events.push(Event::KeyframeWanted { seat });
+                }
+            }
+            RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),
+            RtcEvent::ChannelData(data) => match self.channels.lane_of(data.id) {
+                Some(lane) if data.binary => {
+                    out.events.push(Event::Message { lane, frame: data.data });
+                }
+                _ => out.drops.count(DropReason::DataMalformed),
+            },
+            RtcEvent::ChannelClose(id) => self.channels.closed(id),
+            RtcEvent::ChannelBufferedAmountLow(_) => {
+                self.channels.flush(&mut self.rtc);
+                out.events.push(Event::Writable);
+            }
+            RtcEvent::Closed => {}
+            _ => {}
+        }
+    }
+}
+
+/// A datagram whose first bytes have been looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// The local address it came to.
+    pub to: SocketAddr,
+    /// What it is.
+    pub class: Class,
+    /// One whole datagram.
+    pub bytes: &'a [u8],
+}

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::ids::{DisplayName, Identity, RoomName, SessionId, TrackId};
-use crate::model::{Kind, ParticipantInfo, Reason, Refusal, Retry, Source, Speaker, TrackInfo};
+pub use crate::model::Notice;
+use crate::model::{Kind, ParticipantInfo, Reason, Refusal, Retry, Source, Speaker};
 use crate::session::Session;
 
 /// Names a question, so that its [`Answer`] finds the asker. Chosen by the asking shell.
@@ -195,48 +196,6 @@ pub struct SdpAnswer {
     pub sdp: String,
     /// The client's own name for each track of the offer → its id.
     pub tracks: Vec<(String, TrackId)>,
-}
-
-/// Something that everybody in the room but its cause is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
-    /// Somebody came.
-    Joined(ParticipantInfo),
-    /// Somebody is about to leave and still listed.
-    Leaving {
-        /// Who.
-        identity: Identity,
-        /// Why.
-        reason: Reason,
-    },
-    /// Somebody left.
-    Left {
-        /// Who.
-        identity: Identity,
-        /// Why.
-        reason: Reason,
-    },
-    /// A new track.
-    Published {
-        /// Whose.
-        identity: Identity,
-        /// Which.
-        track: TrackInfo,
-    },
-    /// A track went away.
-    Unpublished {
-        /// Whose.
-        identity: Identity,
-        /// Which.
-        track: TrackId,
-    },
-    /// A track changed: muted or unmuted.
-    TrackUpdated {
-        /// Whose.
-        identity: Identity,
-        /// As it is now.
-        track: TrackInfo,
-    },
 }
 
 /// Who sits in a session's seats.

@@ -1,3 +1,247 @@
-//! One core as a state machine.
+//! One core's world as a state machine: datagrams, commands and the time go in; datagrams, events
+//! and answers come out. It knows no socket, no clock, no thread.
+//!
+//! Give it a batch by [`Worker::handle`], then take everything out by [`Worker::poll`] until that
+//! says `None`, and come back at [`Worker::deadline`] at the latest. Same inputs and times, same
+//! decisions.
+
 pub mod command;
+mod commands;
+pub mod demux;
+mod lanes;
 pub mod report;
+pub mod sessions;
+mod tick;
+pub mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::config::MediaLimits;
+use crate::ids::{RoomName, SessionId, WorkerId};
+use crate::room::{MemberKey, Room};
+use crate::session::{Drained, Transmit};
+use command::{Answer, Command, Event, Ticket};
+use demux::Demux;
+use report::{Report, Totals};
+use sessions::Sessions;
+use timers::Timers;
+
+/// What goes into a worker.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "commands are rare; datagrams are borrowed")]
+pub enum Input<'a> {
+    /// A datagram.
+    Datagram {
+        /// Who sent it.
+        from: SocketAddr,
+        /// The local address that it came to.
+        to: SocketAddr,
+        /// One whole datagram.
+        bytes: &'a [u8],
+        /// It came to a neighbour's socket first.
+        handed_over: bool,
+    },
+    /// An address has proved itself to a neighbour; what it sends belongs there.
+    Proved {
+        /// The address.
+        from: SocketAddr,
+        /// The neighbour.
+        owner: WorkerId,
+    },
+    /// The control plane wants something.
+    Command(Command),
+    /// Time has passed.
+    Time,
+}
+
+/// What comes out of a worker.
+#[derive(Debug)]
+pub enum Output {
+    /// A datagram to be sent.
+    Transmit(Transmit),
+    /// A plain STUN reply to be sent: where to, from which local address, and the bytes.
+    StunReply {
+        /// The local address it leaves from.
+        from: SocketAddr,
+        /// Where it goes.
+        to: SocketAddr,
+        /// The first `len` bytes are the datagram.
+        bytes: [u8; 44],
+        /// Length in bytes.
+        len: usize,
+    },
+    /// The datagram that was handed in last belongs to a neighbour.
+    HandOver {
+        /// The neighbour.
+        owner: WorkerId,
+        /// Who sent it.
+        from: SocketAddr,
+        /// The local address that it came to.
+        to: SocketAddr,
+        /// One whole datagram.
+        bytes: Box<[u8]>,
+    },
+    /// An address has proved itself here, but its datagrams come to other sockets.
+    Proved(SocketAddr),
+    /// Something for a session's client. After [`Event::Goodbye`] and a refused join there is no
+    /// further one.
+    Event(SessionId, Event),
+    /// The session is over; nothing more will be said to it.
+    Over(SessionId),
+    /// The answer to a question.
+    Answer(Ticket, Answer),
+}
+
+/// What a worker is made with.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Which worker it is.
+    pub id: WorkerId,
+    /// How many there are.
+    pub workers: u8,
+    /// What it holds its sessions to.
+    pub limits: MediaLimits,
+    /// Chance, handed in: where sequence numbers begin. Any number under 32,768.
+    pub first_seq: u16,
+}
+
+/// One core's world.
+#[derive(Debug)]
+pub struct Worker {
+    config: WorkerConfig,
+    sessions: Sessions,
+    rooms: HashMap<RoomName, usize>,
+    room_list: Vec<Option<Hosted>>,
+    demux: Demux,
+    stun: StunGate,
+    timers: Timers<MemberKey>,
+    room_timers: Timers<usize>,
+    dirty: Vec<MemberKey>,
+    touched_rooms: Vec<usize>,
+    track_number: u32,
+    outputs: VecDeque<Output>,
+    drained: Drained,
+    totals: Totals,
+    stopping: bool,
+}
+
+/// A room and when it is to be woken, as the timers know it.
+#[derive(Debug)]
+struct Hosted {
+    room: Room,
+    timer: Option<Instant>,
+}
+
+/// Plain STUN in the present second: the port is also a small STUN server, and must not be a
+/// reflector worth using.
+#[derive(Debug, Default)]
+struct StunGate {
+    second: Option<Instant>,
+    all: u32,
+    by_net: HashMap<[u8; 8], u32>,
+}
+
+impl Worker {
+    /// A worker with nothing in it.
+    #[must_use]
+    pub fn new(config: WorkerConfig) -> Self {
+        Self {
+            config,
+            sessions: Sessions::default(),
+            rooms: HashMap::new(),
+            room_list: Vec::new(),
+            demux: Demux::default(),
+            stun: StunGate::default(),
+            timers: Timers::default(),
+            room_timers: Timers::default(),
+            dirty: Vec::new(),
+            touched_rooms: Vec::new(),
+            track_number: 0,
+            outputs: VecDeque::new(),
+            drained: Drained::default(),
+            totals: Totals::default(),
+            stopping: false,
+        }
+    }
+
+    /// Which worker it is.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.config.id
+    }
+
+    /// Takes one input. What follows from it comes out of [`Worker::poll`]; several inputs of the
+    /// same moment may be given before that, and are cheaper together.
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Datagram { from, to, bytes, handed_over } => {
+                self.handle_datagram(tick::Arrival { from, to, bytes, handed_over }, now);
+            }
+            Input::Proved { from, owner } => self.demux.neighbour(from, owner),
+            Input::Command(command) => self.handle_command(command, now),
+            Input::Time => self.handle_time(now),
+        }
+    }
+
+    /// Takes the next output; `None` when the worker has nothing more to do at `now`.
+    pub fn poll(&mut self, now: Instant) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.settle(now);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Time`] is due, at the latest. May be too early, never too late.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.timers.next(), self.room_timers.next()].into_iter().flatten().min()
+    }
+
+    /// The worker as it is now.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let mut report = Report::new(self.config.id);
+        for Hosted { room, .. } in self.room_list.iter().flatten() {
+            report.rooms += 1;
+            let (published, occupied) = (room.published(), room.occupied());
+            report.tracks_in.audio += published.0;
+            report.tracks_in.video += published.1;
+            report.tracks_out.audio += occupied.0;
+            report.tracks_out.video += occupied.1;
+        }
+        let (connected, connecting) = self.sessions.connected();
+        report.connected = connected;
+        report.connecting = connecting;
+        report.addresses = u32::try_from(self.demux.len()).unwrap_or(u32::MAX);
+        report.totals = self.totals.clone();
+        report.totals.drops.add(&self.drained.drops);
+        report
+    }
+
+    /// Whether any participant is still here.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    fn room_mut(&mut self, at: usize) -> Option<&mut Room> {
+        self.room_list.get_mut(at).and_then(Option::as_mut).map(|hosted| &mut hosted.room)
+    }
+
+    fn touch_room(&mut self, at: usize) {
+        if !self.touched_rooms.contains(&at) {
+            self.touched_rooms.push(at);
+        }
+    }
+
+    fn touch(&mut self, key: MemberKey) {
+        if let Some(participant) = self.sessions.get_mut(key)
+            && !participant.dirty
+        {
+            participant.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! When to ask a publisher for a keyframe, and how seldom: wishes of all viewers are merged.
+
+use std::time::{Duration, Instant};
+
+use super::layers::MAX_LAYERS;
+
+/// Shortest time between two requests for the same layer. A keyframe costs as much as many
+/// ordinary frames; browsers need 50–150 ms to make one. Shorter turns a storm of joins into a
+/// storm of keyframes, longer lets a viewer wait who has just lost one.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// The open wishes for keyframes of one track.
+#[derive(Clone, Debug, Default)]
+pub struct KeyframeAsks {
+    wanted: [bool; MAX_LAYERS],
+    asked: [Option<Instant>; MAX_LAYERS],
+}
+
+impl KeyframeAsks {
+    /// Somebody needs a keyframe of `layer`.
+    pub fn want(&mut self, layer: u8) {
+        if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
+            *wanted = true;
+        }
+    }
+
+    /// A keyframe of `layer` came: nobody waits any more.
+    pub fn came(&mut self, layer: u8) {
+        if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
+            *wanted = false;
+        }
+    }
+
+    /// A layer for which the publisher is to be asked now; counts as asked.
+    pub fn poll(&mut self, now: Instant) -> Option<u8> {
+        for ((layer, wanted), asked) in (0u8..).zip(&mut self.wanted).zip(&mut self.asked) {
+            let due = asked.is_none_or(|at| now.saturating_duration_since(at) >= EVERY);
+            if *wanted && due {
+                *wanted = false;
+                *asked = Some(now);
+                return Some(layer);
+            }
+        }
+        None
+    }
+
+    /// When [`KeyframeAsks::poll`] has something to say; `None` without open wishes.
+    #[must_use]
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let due = |asked: &Option<Instant>| match asked {
+            Some(at) => at.checked_add(EVERY).unwrap_or(now),
+            None => now,
+        };
+        self.wanted.iter().zip(&self.asked).filter(|(w, _)| **w).map(|(_, asked)| due(asked)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_wishes_make_one_request_and_the_next_one_half_a_second_later() {
+        let t = crate::test_clock();
+        let mut asks = KeyframeAsks::default();
+        for _ in 0..100 {
+            asks.want(1);
+        }
+        assert_eq!(asks.deadline(t), Some(t));
+        assert_eq!(asks.poll(t), Some(1));
+        assert_eq!(asks.poll(t), None);
+        asks.want(1);
+        assert_eq!(asks.poll(t + Duration::from_millis(499)), None);
+        assert_eq!(asks.deadline(t), Some(t + EVERY));
+        assert_eq!(asks.poll(t + EVERY), Some(1));
+        assert_eq!(asks.deadline(t), None);
+    }
+
+    #[test]
+    fn a_keyframe_that_came_by_itself_ends_the_wish() {
+        let t = crate::test_clock();
+        let mut asks = KeyframeAsks::default();
+        asks.want(0);
+        asks.came(0);
+        assert_eq!(asks.poll(t), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! Which simulcast layers a publisher sends now. A negotiated layer may never come, and one that
+//! came may stop, so packets alone say that a layer exists.
+
+use std::time::{Duration, Instant};
+
+/// Most simulcast layers of a track; browsers send no more.
+pub const MAX_LAYERS: usize = 3;
+
+/// A layer without a packet for this long is gone. At five frames per second, the slowest that a
+/// screen share sends, frames are 200 ms apart; shorter would take a lost frame for an end, longer
+/// would leave a viewer on a dead layer.
+const GONE_AFTER: Duration = Duration::from_millis(1_200);
+
+/// When each layer was last heard; 0 is the smallest picture.
+#[derive(Clone, Debug, Default)]
+pub struct LayerTable {
+    heard: [Option<Instant>; MAX_LAYERS],
+}
+
+impl LayerTable {
+    /// A packet of `layer` came.
+    pub fn hear(&mut self, layer: u8, now: Instant) {
+        if let Some(heard) = self.heard.get_mut(usize::from(layer)) {
+            *heard = Some(now);
+        }
+    }
+
+    /// Whether packets of `layer` come.
+    #[must_use]
+    pub fn lives(&self, layer: u8, now: Instant) -> bool {
+        self.heard
+            .get(usize::from(layer))
+            .copied()
+            .flatten()
+            .is_some_and(|at| now.saturating_duration_since(at) < GONE_AFTER)
+    }
+
+    /// The largest picture whose packets come.
+    #[must_use]
+    pub fn highest(&self, now: Instant) -> Option<u8> {
+        (0u8..).take(MAX_LAYERS).filter(|layer| self.lives(*layer, now)).last()
+    }
+
+    /// Forgets what was heard: the track was silent on purpose.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}

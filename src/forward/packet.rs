@@ -1,0 +1,56 @@
+//! What an RTP packet is inside Fanlight.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::model::Kind;
+
+/// The codecs that browsers share, each in the one profile that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Opus.
+    Opus,
+    /// VP8.
+    Vp8,
+    /// VP9, profile 0.
+    Vp9,
+    /// H.264, constrained baseline, packetization mode 1.
+    H264,
+    /// AV1, main profile.
+    Av1,
+    /// Anything else; no viewer is sent it.
+    Other,
+}
+
+/// One RTP packet of a publisher, decrypted. The payload is shared by all who are sent it.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Audio or video.
+    pub kind: Kind,
+    /// The codec of the payload.
+    pub codec: Codec,
+    /// The simulcast layer, 0 the smallest picture; 0 without simulcast.
+    pub layer: u8,
+    /// Extended sequence number of the publisher's stream.
+    pub seq: u64,
+    /// RTP timestamp, in ticks of `clock_rate`.
+    pub timestamp: u32,
+    /// Ticks per second.
+    pub clock_rate: u32,
+    /// Marker bit: the last packet of a video frame, the first of a talk spurt.
+    pub marker: bool,
+    /// First packet of a picture that needs none before it.
+    pub keyframe: bool,
+    /// Loudness in dBov, −127 to 0 (RFC 6464).
+    pub level: Option<i8>,
+    /// The sender takes it for speech (RFC 6464).
+    pub voice: Option<bool>,
+    /// How the picture is to be turned (3GPP 26.114), as the extension's byte.
+    pub orientation: Option<u8>,
+    /// When it came.
+    pub arrived: Instant,
+    /// The moment that its timestamp stands for, on one clock for all tracks of a publisher.
+    pub wallclock: Instant,
+    /// Payload without header and padding.
+    pub payload: Arc<[u8]>,
+}

@@ -1,0 +1,143 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::Kind;
+
+fn at(ms: u64) -> Instant {
+    crate::test_clock() + Duration::from_millis(ms)
+}
+
+/// A VP8 packet of a source: its number, its time, whether it begins a keyframe.
+fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
+    let picture = u16::try_from(seq & 0x7fff).unwrap();
+    let [high, low] = (picture | 0x8000).to_be_bytes();
+    let tl0 = u8::try_from(seq & 0xff).unwrap();
+    let payload = [0x90, 0xc0, high, low, tl0, u8::from(!keyframe), 0, 0];
+    Packet {
+        kind: Kind::Video,
+        codec: Codec::Vp8,
+        layer: 0,
+        seq,
+        timestamp: u32::try_from(ms * 90 & 0xffff_ffff).unwrap().wrapping_add(12_345),
+        clock_rate: 90_000,
+        marker: true,
+        keyframe,
+        level: None,
+        voice: None,
+        orientation: None,
+        arrived: at(ms),
+        wallclock: at(ms),
+        payload: Arc::from(payload),
+    }
+}
+
+#[test]
+fn a_stream_begins_below_65536_whatever_the_source_counts() {
+    let mut rewriter = Rewriter::new(500);
+    let first = packet(900_000, 0, true);
+    rewriter.start(&first, at(0));
+    assert_eq!(rewriter.rewrite(&first).unwrap().seq, 500);
+    assert_eq!(rewriter.rewrite(&packet(900_001, 33, false)).unwrap().seq, 501);
+}
+
+#[test]
+fn a_new_source_goes_on_where_the_last_one_stopped() {
+    let mut rewriter = Rewriter::new(0);
+    rewriter.start(&packet(70, 0, true), at(0));
+    let before = rewriter.rewrite(&packet(70, 0, true)).unwrap();
+    let other = packet(5_000, 100, true);
+    rewriter.start(&other, at(100));
+    let after = rewriter.rewrite(&other).unwrap();
+    assert_eq!(after.seq, before.seq + 1);
+    assert_eq!(rtp_since(after.timestamp, before.timestamp), 9_000, "100 ms at 90 kHz");
+    let (old, new) = (before.vp8.unwrap(), after.vp8.unwrap());
+    assert_eq!(new.picture_id.unwrap(), old.picture_id.unwrap() + 1);
+    assert_eq!(new.tl0.unwrap(), old.tl0.unwrap() + 1);
+    assert_eq!(rewriter.rewrite(&packet(4_999, 90, false)), Err(DropReason::TooOld));
+}
+
+#[test]
+fn a_gap_stays_a_gap_and_a_late_packet_fills_it_once() {
+    let mut rewriter = Rewriter::new(0);
+    rewriter.start(&packet(10, 0, true), at(0));
+    for seq in [10, 11, 14] {
+        assert_eq!(rewriter.rewrite(&packet(seq, seq, false)).unwrap().seq, seq - 10);
+    }
+    assert_eq!(rewriter.rewrite(&packet(12, 12, false)).unwrap().seq, 2);
+    assert_eq!(rewriter.rewrite(&packet(12, 12, false)), Err(DropReason::Duplicate));
+    assert_eq!(rewriter.rewrite(&packet(14, 14, false)), Err(DropReason::Duplicate));
+}
+
+#[test]
+fn a_jump_of_the_source_leaves_no_hole_and_no_backward_clock() {
+    let mut rewriter = Rewriter::new(0);
+    rewriter.start(&packet(0, 0, true), at(0));
+    let before = rewriter.rewrite(&packet(0, 0, true)).unwrap();
+    let hours = packet(1, 8 * 3_600_000, false);
+    let after = rewriter.rewrite(&hours).unwrap();
+    assert_eq!(after.seq, 1);
+    assert!(rtp_since(after.timestamp, before.timestamp) > 0);
+    let far = packet(100_000, 8 * 3_600_000 + 33, false);
+    assert_eq!(rewriter.rewrite(&far).unwrap().seq, 2);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Next,
+    Lose(u64),
+    Late(u64),
+    Again,
+    Switch(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => Just(Step::Next),
+        1 => (1..40u64).prop_map(Step::Lose),
+        1 => (1..30u64).prop_map(Step::Late),
+        1 => Just(Step::Again),
+        1 => (0..1_000_000u64).prop_map(Step::Switch),
+    ];
+    proptest::collection::vec(step, 1..300)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_upstream_the_stream_has_no_seam(steps in steps(), first in 0..0x8000u16) {
+        let mut rewriter = Rewriter::new(first);
+        let (mut seq, mut ms) = (1_000, 0);
+        let (mut lost, mut skipped) = (0, 0);
+        let mut sent: Vec<(u64, u32)> = Vec::new();
+        rewriter.start(&packet(seq, ms, true), at(ms));
+        for step in steps {
+            ms += 20;
+            let offered = match step {
+                Step::Next => { seq += 1; packet(seq, ms, false) }
+                Step::Lose(n) => { seq += n + 1; skipped += n; packet(seq, ms, false) }
+                Step::Late(n) => packet(seq.saturating_sub(n), ms, false),
+                Step::Again => packet(seq, ms, false),
+                Step::Switch(to) => {
+                    seq = to;
+                    let begins = packet(seq, ms, true);
+                    rewriter.start(&begins, at(ms));
+                    begins
+                }
+            };
+            let late = matches!(step, Step::Late(_));
+            if let Ok(numbers) = rewriter.rewrite(&offered) {
+                prop_assert!(!sent.iter().any(|(known, _)| *known == numbers.seq), "sent twice");
+                if late { lost += 1; }
+                sent.push((numbers.seq, numbers.timestamp));
+            }
+        }
+        sent.sort_unstable();
+        if let (Some(low), Some(high)) = (sent.first(), sent.last()) {
+            let holes = high.0 - low.0 + 1 - sent.len() as u64;
+            prop_assert!(holes <= skipped + lost + 2, "{holes} holes, {skipped} lost upstream");
+            prop_assert!(low.0 <= u64::from(first) + 1);
+        }
+    }
+}

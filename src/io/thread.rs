@@ -1,0 +1,252 @@
+//! One media thread: wait, read a batch, read the clock, tick the worker, write out.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use tokio::sync::oneshot;
+
+use super::mailbox::{Handed, Listeners, Mail, Mailbox, WorkerHandle};
+use super::udp::{Route, Udp};
+use crate::counts::{DropReason, Drops};
+use crate::ids::{SessionId, WorkerId};
+use crate::model::Reason;
+use crate::session::Transmit;
+use crate::worker::command::{Answer, Command, Event, Ticket};
+use crate::worker::{Input, Output, Worker};
+
+/// How often the thread wakes when nothing happens: it must be seen to live.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Batches read before the worker is asked for output. More would make the first packet of the
+/// batch wait for the last.
+const BATCHES: usize = 4;
+
+/// Mails taken per tick; media is never kept waiting for longer than these take.
+const MAILS: usize = 64;
+
+const SOCKET: Token = Token(0);
+pub(super) const WAKE: Token = Token(1);
+
+/// All that a media thread owns.
+#[derive(Debug)]
+pub(super) struct MediaThread {
+    pub worker: Worker,
+    pub poll: Poll,
+    pub udp: Udp,
+    pub mailbox: Mailbox,
+    pub neighbours: Vec<WorkerHandle>,
+    pub shell: Shell,
+}
+
+/// What the thread keeps beside the worker.
+#[derive(Debug, Default)]
+pub(super) struct Shell {
+    listeners: Listeners,
+    askers: HashMap<Ticket, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+    /// Sessions whose event queue was full.
+    slow: Vec<SessionId>,
+    transmits: Vec<Transmit>,
+    replies: Vec<(Route, [u8; 44], usize)>,
+    drops: Drops,
+    delay: crate::counts::Histogram,
+    lag: crate::counts::Histogram,
+    reported: Option<Instant>,
+}
+
+impl MediaThread {
+    /// Runs until told to stop.
+    pub fn run(mut self) {
+        let registered =
+            self.poll.registry().register(&mut self.udp.socket, SOCKET, Interest::READABLE);
+        if let Err(error) = registered {
+            tracing::error!(%error, "a media thread cannot watch its socket");
+            return;
+        }
+        let mut events = Events::with_capacity(4);
+        let mut more = false;
+        loop {
+            let now = Instant::now();
+            let deadline = self.worker.deadline();
+            let wait = match deadline {
+                _ if more => Duration::ZERO,
+                Some(at) => at.saturating_duration_since(now).min(HEARTBEAT),
+                None => HEARTBEAT,
+            };
+            if let Err(error) = self.poll.poll(&mut events, Some(round_up(wait)))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "a media thread cannot wait");
+                return;
+            }
+            let now = Instant::now();
+            if let Some(at) = deadline.filter(|at| *at <= now) {
+                self.shell.lag.observe(now.saturating_duration_since(at), 1);
+            }
+            let (stop, left) = self.tick(now);
+            more = left;
+            if stop && self.worker.is_idle() {
+                self.report(now);
+                return;
+            }
+        }
+    }
+
+    /// One tick. Whether the thread is to stop, and whether more waits to be read.
+    fn tick(&mut self, now: Instant) -> (bool, bool) {
+        let (stop, mails_left) = self.take_mails(now);
+        let datagrams_left = self.read(now);
+        for session in std::mem::take(&mut self.shell.slow) {
+            let leave = Command::Leave { session, reason: Reason::TooSlow };
+            self.worker.handle(Input::Command(leave), now);
+        }
+        self.worker.handle(Input::Time, now);
+        while let Some(output) = self.worker.poll(now) {
+            self.shell.take(output, &self.neighbours, self.worker.id());
+        }
+        self.write(now);
+        if self.shell.reported.is_none_or(|at| now.saturating_duration_since(at) >= HEARTBEAT) {
+            self.report(now);
+        }
+        (stop, mails_left || datagrams_left)
+    }
+
+    fn take_mails(&mut self, now: Instant) -> (bool, bool) {
+        let mut stop = false;
+        for _ in 0..MAILS {
+            let Ok(mail) = self.mailbox.mails.try_recv() else { return (stop, false) };
+            match mail {
+                Mail::Join(join, events) => {
+                    self.shell.listeners.insert(join.session, events);
+                    self.worker.handle(Input::Command(Command::Join(join)), now);
+                }
+                Mail::Command(command) => self.worker.handle(Input::Command(command), now),
+                Mail::Ask(question, asker) => {
+                    let ticket = Ticket(self.shell.next_ticket);
+                    self.shell.next_ticket += 1;
+                    self.shell.askers.insert(ticket, asker);
+                    self.worker.handle(Input::Command(Command::Ask { ticket, question }), now);
+                }
+                Mail::Datagram(Handed { from, to, bytes }) => {
+                    let input = Input::Datagram { from, to, bytes: &bytes, handed_over: true };
+                    self.worker.handle(input, now);
+                }
+                Mail::Proved(from, owner) => {
+                    self.worker.handle(Input::Proved { from, owner }, now);
+                }
+                Mail::Stop => {
+                    stop = true;
+                    self.worker.handle(Input::Command(Command::Shutdown), now);
+                }
+            }
+        }
+        (stop, true)
+    }
+
+    fn read(&mut self, now: Instant) -> bool {
+        let Self { udp, worker, .. } = self;
+        for _ in 0..BATCHES {
+            let read = udp.receive(|datagram| {
+                let input = Input::Datagram {
+                    from: datagram.from,
+                    to: datagram.to,
+                    bytes: datagram.bytes,
+                    handed_over: false,
+                };
+                worker.handle(input, now);
+            });
+            match read {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    // An ICMP error of some destination; the next read goes on.
+                    tracing::debug!(%error, "a media socket reports an error");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn write(&mut self, arrived: Instant) {
+        let Shell { transmits, replies, drops, delay, .. } = &mut self.shell;
+        if transmits.is_empty() && replies.is_empty() {
+            return;
+        }
+        let media = transmits.iter().filter(|transmit| is_rtp(&transmit.bytes)).count() as u64;
+        let route = |from, to| Route { from, to };
+        let answers = replies
+            .iter()
+            .map(|(route, bytes, len)| (*route, bytes.get(..*len).unwrap_or_default()));
+        let all = transmits.iter().map(|t| (route(t.from, t.to), t.bytes.as_slice()));
+        self.udp.send(all.chain(answers), |lost| drops.count_many(DropReason::SocketFull, lost));
+        transmits.clear();
+        replies.clear();
+        delay.observe(arrived.elapsed(), media);
+    }
+
+    fn report(&mut self, now: Instant) {
+        self.shell.reported = Some(now);
+        let mut report = self.worker.report();
+        report.totals.drops.add(&self.shell.drops);
+        report.totals.forward_delay = self.shell.delay.clone();
+        report.totals.loop_lag = self.shell.lag.clone();
+        self.mailbox.report.send_replace((now, report));
+    }
+}
+
+impl Shell {
+    fn take(&mut self, output: Output, neighbours: &[WorkerHandle], me: WorkerId) {
+        match output {
+            Output::Transmit(transmit) => self.transmits.push(transmit),
+            Output::StunReply { from, to, bytes, len } => {
+                self.replies.push((Route { from, to }, bytes, len));
+            }
+            Output::HandOver { owner, from, to, bytes } => {
+                let mail = Mail::Datagram(Handed { from, to, bytes });
+                let neighbour = neighbours.iter().find(|neighbour| neighbour.id() == owner);
+                if neighbour.is_none_or(|neighbour| neighbour.post(mail).is_err()) {
+                    self.drops.count(DropReason::HandoverFull);
+                }
+            }
+            Output::Proved(from) => {
+                // A neighbour that misses this learns it with the next check, seconds later.
+                for neighbour in neighbours.iter().filter(|neighbour| neighbour.id() != me) {
+                    let _ = neighbour.post(Mail::Proved(from, me));
+                }
+            }
+            Output::Event(session, event) => self.tell(session, event),
+            Output::Over(session) => {
+                self.listeners.remove(&session);
+            }
+            Output::Answer(ticket, answer) => {
+                if let Some(asker) = self.askers.remove(&ticket) {
+                    let _ = asker.send(answer);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, event: Event) {
+        if let Some(listener) = self.listeners.get(&session)
+            && listener.send(event).is_err()
+        {
+            self.slow.push(session);
+        }
+    }
+}
+
+/// Whether a datagram holds RTP and not RTCP (RFC 5761 section 4).
+fn is_rtp(bytes: &[u8]) -> bool {
+    matches!(bytes, [first, second, ..] if first >> 6 == 2 && !(192..=223).contains(second))
+}
+
+/// The poller counts in whole milliseconds and rounds down; waking a fraction early would make
+/// the loop spin until the deadline.
+fn round_up(wait: Duration) -> Duration {
+    let ms = wait.as_millis();
+    let whole = Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
+    if whole < wait { whole + Duration::from_millis(1) } else { whole }
+}

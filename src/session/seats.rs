@@ -1,0 +1,234 @@
+//! What the client receives: the outgoing streams of its seats.
+//!
+//! A seat's SSRCs are fixed for life. A stream that has sent nothing yet is taken out of the engine
+//! again ("lazy"): every wake of a session walks all its streams, and a stream that never sent
+//! would tell the browser a clock of zero.
+
+use std::time::Duration;
+
+use str0m::Rtc;
+use str0m::format::PayloadParams;
+use str0m::media::{Mid, Pt};
+use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
+
+use super::streams::codec_of;
+use crate::counts::DropReason;
+use crate::forward::packet::{Codec, Packet};
+use crate::forward::rewrite::Numbers;
+use crate::ids::SeatIndex;
+use crate::model::Kind;
+use crate::wire::sdp::{Direction, Outline};
+
+/// Packets kept for retransmission per video stream: two seconds at 250 packets per second, which
+/// is more than a browser waits before it asks for a keyframe instead.
+pub(super) const RTX_PACKETS: usize = 512;
+
+/// How long a packet is kept for retransmission.
+const RTX_AGE: Duration = Duration::from_secs(3);
+
+/// Most of what is sent that may be retransmission. Above it the engine drops all queued resends;
+/// its default of 0.15 lets a picture stand at 25 % loss.
+const RTX_RATIO: f32 = 0.3;
+
+/// One outgoing stream.
+#[derive(Debug)]
+struct Line {
+    mid: Mid,
+    ssrc: Ssrc,
+    rtx: Option<Ssrc>,
+    live: bool,
+    types: Vec<(Codec, Pt)>,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    audio: Option<Line>,
+    video: Option<Line>,
+}
+
+impl Seat {
+    fn half(&self, kind: Kind) -> &Option<Line> {
+        match kind {
+            Kind::Audio => &self.audio,
+            Kind::Video => &self.video,
+        }
+    }
+
+    fn half_mut(&mut self, kind: Kind) -> &mut Option<Line> {
+        match kind {
+            Kind::Audio => &mut self.audio,
+            Kind::Video => &mut self.video,
+        }
+    }
+}
+
+/// All seats of a session, in the order in which the client offered their lines.
+#[derive(Debug, Default)]
+pub struct SeatLines {
+    seats: Vec<Seat>,
+}
+
+impl SeatLines {
+    /// How many seats have both an audio and a video line.
+    #[must_use]
+    pub fn pairs(&self) -> u8 {
+        let whole = self.seats.iter().take_while(|s| s.audio.is_some() && s.video.is_some());
+        u8::try_from(whole.count()).unwrap_or(u8::MAX)
+    }
+
+    /// The mid of a half of a seat.
+    #[must_use]
+    pub fn mid(&self, seat: SeatIndex, kind: Kind) -> Option<String> {
+        let line = self.seats.get(seat.index())?.half(kind).as_ref()?;
+        Some(line.mid.to_string())
+    }
+
+    /// Whether the client can decode `codec` in its seats. All lines of a kind offer the same.
+    #[must_use]
+    pub fn decodes(&self, codec: Codec) -> bool {
+        let kind = if codec == Codec::Opus { Kind::Audio } else { Kind::Video };
+        let line = self.seats.first().and_then(|seat| seat.half(kind).as_ref());
+        line.is_some_and(|line| line.types.iter().any(|known| known.0 == codec))
+    }
+
+    /// The seat to which a mid belongs.
+    pub(super) fn seat_of(&self, mid: Mid, kind: Kind) -> Option<SeatIndex> {
+        let is = |seat: &Seat| seat.half(kind).as_ref().is_some_and(|line| line.mid == mid);
+        let at = self.seats.iter().position(is)?;
+        u8::try_from(at).ok().map(SeatIndex)
+    }
+
+    /// Gives the engine its lazy streams back, so that an answer names the same SSRCs again.
+    pub(super) fn declare_all(&self, rtc: &mut Rtc) {
+        for line in self.seats.iter().flat_map(|s| [&s.audio, &s.video]).flatten() {
+            if !line.live && rtc.media(line.mid).is_some() {
+                rtc.direct_api().declare_stream_tx(line.ssrc, line.rtx, line.mid, None);
+            }
+        }
+    }
+
+    /// Takes over what an accepted offer says.
+    pub(super) fn update(&mut self, rtc: &mut Rtc, outline: &Outline) {
+        for described in &outline.lines {
+            let Some(kind) = described.kind.media() else { continue };
+            let mid = super::negotiate::mid(&described.mid);
+            let open = !described.rejected && described.direction == Direction::RecvOnly;
+            match self.seat_of(mid, kind) {
+                Some(seat) if !open => {
+                    if let Some(seat) = self.seats.get_mut(seat.index()) {
+                        *seat.half_mut(kind) = None;
+                    }
+                }
+                None if open => {
+                    if let Some(line) = Line::read(rtc, mid) {
+                        *self.first_without(kind) = Some(line);
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
+        let lines = self.seats.iter_mut().flat_map(|s| [&mut s.audio, &mut s.video]).flatten();
+        for line in lines {
+            line.types = payload_types(rtc, line.mid);
+            if !line.live {
+                rtc.direct_api().remove_stream_tx(line.ssrc);
+            }
+        }
+    }
+
+    fn first_without(&mut self, kind: Kind) -> &mut Option<Line> {
+        let at = self.seats.iter().position(|seat| seat.half(kind).is_none());
+        let at = at.unwrap_or_else(|| {
+            self.seats.push(Seat::default());
+            self.seats.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
+        self.seats[at].half_mut(kind)
+    }
+
+    /// Hands one packet to the engine.
+    pub(super) fn write(
+        &mut self,
+        rtc: &mut Rtc,
+        seat: SeatIndex,
+        packet: &Packet,
+        numbers: Numbers,
+    ) -> Result<(), DropReason> {
+        let line = self.seats.get_mut(seat.index()).and_then(|s| s.half_mut(packet.kind).as_mut());
+        let Some(line) = line else { return Err(DropReason::Unpublished) };
+        let found = line.types.iter().find(|known| known.0 == packet.codec);
+        let Some((_, pt)) = found else { return Err(DropReason::Codec) };
+        let video = packet.kind == Kind::Video;
+        let mut write = RtpWrite::new(
+            *pt,
+            numbers.seq.into(),
+            numbers.timestamp,
+            packet.wallclock,
+            packet.payload.clone(),
+        )
+        .marker(packet.marker)
+        .ext_vals(extensions(packet))
+        .nackable(video);
+        if let Some(ids) = numbers.vp8 {
+            let descriptor =
+                Vp8Descriptor::parse(&packet.payload).map_err(|_| DropReason::RtpMalformed)?;
+            let mut patch = descriptor.patch();
+            if let Some(id) = ids.picture_id {
+                patch = patch.picture_id(id);
+            }
+            if let Some(index) = ids.tl0 {
+                patch = patch.tl0_pic_idx(index);
+            }
+            write = write.vp8_patch(patch.build().map_err(|_| DropReason::RtpMalformed)?);
+        }
+        let mut api = rtc.direct_api();
+        if line.live {
+            let stream = api.stream_tx(&line.ssrc).ok_or(DropReason::Unpublished)?;
+            stream.write_rtp(write);
+        } else {
+            // No time may pass between declaring and the first packet: a sender report with a
+            // clock of zero would spoil Chromium's mapping for twenty seconds.
+            let stream = api.declare_stream_tx(line.ssrc, line.rtx, line.mid, None);
+            if video {
+                stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
+            }
+            stream.write_rtp(write);
+            line.live = true;
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    /// The stream that the engine declared for a line on which it sends.
+    fn read(rtc: &mut Rtc, mid: Mid) -> Option<Self> {
+        let mut api = rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None)?;
+        let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
+        Some(Self { mid, ssrc, rtx, live: false, types: Vec::new() })
+    }
+}
+
+/// Which payload type carries a codec on a line, as the client numbered it.
+fn payload_types(rtc: &Rtc, mid: Mid) -> Vec<(Codec, Pt)> {
+    let Some(media) = rtc.media(mid) else { return Vec::new() };
+    let usable = |params: &&PayloadParams| media.remote_pts().contains(&params.pt());
+    let named = |params: &PayloadParams| (codec_of(&params.spec()), params.pt());
+    rtc.codec_config()
+        .params()
+        .iter()
+        .filter(usable)
+        .map(named)
+        .filter(|(codec, _)| *codec != Codec::Other)
+        .collect()
+}
+
+/// What is passed on of a packet's header extensions; what belongs to the hop is left out.
+fn extensions(packet: &Packet) -> ExtensionValues {
+    ExtensionValues {
+        audio_level: packet.level,
+        voice_activity: packet.voice,
+        video_orientation: packet.orientation.map(VideoOrientation::from),
+        ..ExtensionValues::default()
+    }
+}

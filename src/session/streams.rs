@@ -1,0 +1,193 @@
+//! What the client sends: SSRC, mid and rid ⇄ line and layer, and packets in Fanlight's own shape.
+
+use std::time::Instant;
+
+use str0m::Rtc;
+use str0m::format::{Codec as RtcCodec, CodecSpec};
+use str0m::media::{Mid, Rid};
+use str0m::rtp::RtpPacket;
+
+use crate::counts::DropReason;
+use crate::forward::packet::{Codec, Packet};
+use crate::model::Kind;
+use crate::wire::sdp::{Direction, Outline};
+use crate::wire::{av1, h264, vp8, vp9};
+
+/// A line on which the client sends, counted in the order in which it was first offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LineIndex(pub u8);
+
+/// Most SSRCs remembered at a time: eight tracks of three layers.
+const MAX_SSRCS: usize = 24;
+
+#[derive(Debug)]
+struct Line {
+    mid: Mid,
+    kind: Kind,
+    rids: Vec<Rid>,
+}
+
+/// What is known of a payload type.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PayloadType {
+    pub codec: Option<Codec>,
+    pub clock_rate: u32,
+    /// It carries retransmissions of another payload type (RFC 4588).
+    pub rtx: bool,
+}
+
+/// Everything that comes from the client.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    lines: Vec<Line>,
+    ssrcs: Vec<(u32, LineIndex, u8)>,
+    types: [PayloadType; 128],
+}
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self { lines: Vec::new(), ssrcs: Vec::new(), types: [PayloadType::default(); 128] }
+    }
+}
+
+impl Incoming {
+    /// Takes over what an accepted offer says. Lines keep their numbers.
+    pub fn update(&mut self, rtc: &Rtc, outline: &Outline) {
+        for line in &outline.lines {
+            let Some(kind) = line.kind.media() else { continue };
+            let mid = super::negotiate::mid(&line.mid);
+            let known = self.lines.iter().any(|known| known.mid == mid);
+            if !known && line.direction == Direction::SendOnly && self.lines.len() < 255 {
+                let rids = line.rids.iter().map(|rid| Rid::from(rid.as_str())).collect();
+                self.lines.push(Line { mid, kind, rids });
+            }
+        }
+        self.types = [PayloadType::default(); 128];
+        for params in rtc.codec_config().params() {
+            let spec = params.spec();
+            if let Some(entry) = self.types.get_mut(usize::from(*params.pt())) {
+                *entry = PayloadType {
+                    codec: Some(codec_of(&spec)),
+                    clock_rate: spec.clock_rate.get(),
+                    rtx: false,
+                };
+            }
+            let resend = params.resend().and_then(|pt| self.types.get_mut(usize::from(*pt)));
+            if let Some(entry) = resend {
+                *entry = PayloadType { codec: None, clock_rate: 0, rtx: true };
+            }
+        }
+    }
+
+    pub fn line_of(&self, mid: &str) -> Option<LineIndex> {
+        let mid = super::negotiate::mid(mid);
+        let at = self.lines.iter().position(|line| line.mid == mid)?;
+        u8::try_from(at).ok().map(LineIndex)
+    }
+
+    pub fn payload_type(&self, pt: u8) -> PayloadType {
+        self.types.get(usize::from(pt)).copied().unwrap_or_default()
+    }
+
+    /// Whose SSRC this is, if packets with it were authenticated.
+    pub fn known(&self, ssrc: u32) -> Option<(LineIndex, u8)> {
+        self.ssrcs.iter().find(|known| known.0 == ssrc).map(|known| (known.1, known.2))
+    }
+
+    /// The engine's name of a layer's stream.
+    pub fn stream(&self, line: LineIndex, layer: u8) -> Option<(Mid, Option<Rid>)> {
+        let line = self.lines.get(usize::from(line.0))?;
+        if line.rids.is_empty() {
+            return Some((line.mid, None));
+        }
+        Some((line.mid, Some(*line.rids.get(usize::from(layer))?)))
+    }
+
+    /// Puts a packet of the engine into our own shape.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn packet(
+        &mut self,
+        rtc: &mut Rtc,
+        packet: RtpPacket,
+        now: Instant,
+    ) -> Result<(LineIndex, u32, Packet), DropReason> {
+        let ssrc = *packet.header.ssrc;
+        let (line, layer) = match self.known(ssrc) {
+            Some(found) => found,
+            None => self.learn(rtc, &packet).ok_or(DropReason::Unpublished)?,
+        };
+        let kind = self
+            .lines
+            .get(usize::from(line.0))
+            .map(|line| line.kind)
+            .ok_or(DropReason::Unpublished)?;
+        let pt = *packet.header.payload_type;
+        let PayloadType { codec: Some(codec), clock_rate, .. } = self.payload_type(pt) else {
+            return Err(DropReason::Codec);
+        };
+        let values = &packet.header.ext_vals;
+        let packet = Packet {
+            kind,
+            codec,
+            layer,
+            seq: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            clock_rate,
+            marker: packet.header.marker,
+            keyframe: kind == Kind::Video && begins_keyframe(codec, &packet.payload),
+            level: values.audio_level,
+            voice: values.voice_activity,
+            orientation: values.video_orientation.map(|turn| turn as u8),
+            arrived: now,
+            wallclock: packet.timestamp,
+            payload: packet.payload,
+        };
+        Ok((line, ssrc, packet))
+    }
+
+    /// The engine names mid and rid of an SSRC when it has seen its first packets; a browser may
+    /// come back with another SSRC for the same mid (Firefox after a pause).
+    fn learn(&mut self, rtc: &mut Rtc, packet: &RtpPacket) -> Option<(LineIndex, u8)> {
+        let mut api = rtc.direct_api();
+        let stream = api.stream_rx(&packet.header.ssrc)?;
+        let (mid, rid) = (stream.mid(), stream.rid());
+        let at = self.lines.iter().position(|line| line.mid == mid)?;
+        let line = LineIndex(u8::try_from(at).ok()?);
+        let layer = match rid {
+            Some(rid) => self.lines.get(at)?.rids.iter().position(|known| *known == rid)?,
+            None => 0,
+        };
+        let layer = u8::try_from(layer).ok()?;
+        self.ssrcs.retain(|known| (known.1, known.2) != (line, layer));
+        if self.ssrcs.len() >= MAX_SSRCS {
+            self.ssrcs.remove(0);
+        }
+        self.ssrcs.push((*packet.header.ssrc, line, layer));
+        Some((line, layer))
+    }
+}
+
+/// What we call a codec of the engine. Only the profiles that browsers share have a name; what
+/// has none reaches viewers with no codec for it and is told to both sides.
+pub(super) fn codec_of(spec: &CodecSpec) -> Codec {
+    match spec.codec {
+        RtcCodec::Opus => Codec::Opus,
+        RtcCodec::Vp8 => Codec::Vp8,
+        RtcCodec::Vp9 if spec.format.profile_id.unwrap_or(0) == 0 => Codec::Vp9,
+        RtcCodec::H264 => Codec::H264,
+        RtcCodec::Av1 => Codec::Av1,
+        _ => Codec::Other,
+    }
+}
+
+fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::Vp8 => vp8::starts_keyframe(payload),
+        Codec::Vp9 => vp9::starts_keyframe(payload),
+        Codec::H264 => h264::starts_keyframe(payload),
+        Codec::Av1 => av1::starts_keyframe(payload),
+        Codec::Opus | Codec::Other => false,
+    }
+}

@@ -1,0 +1,442 @@
+//! The packet's way through a worker, and the order in which it settles what a batch has touched.
+
+use std::collections::HashMap;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::demux::{Owner, worker_of};
+use super::lanes::WorkerLanes;
+use super::sessions::Participant;
+use super::{Hosted, Output, StunGate, Worker};
+use crate::counts::DropReason;
+use crate::forward::packet::Packet;
+use crate::model::Reason;
+use crate::room::MemberKey;
+use crate::session::streams::LineIndex;
+use crate::session::{Datagram, Drained, Event, Session, SessionError};
+use crate::wire::classify::{Class, classify};
+use crate::wire::stun::{self, Stun};
+
+/// Rounds of settling in one tick. Each round sends what the one before made necessary; three are
+/// usual, and what is left after these waits for the next tick.
+const ROUNDS: u32 = 16;
+
+/// Plain STUN replies in a second: per network (/24 or /64), and in all.
+const STUN_PER_NET: u32 = 10;
+const STUN_IN_ALL: u32 = 2_000;
+
+/// A datagram as it arrived.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub bytes: &'a [u8],
+    pub handed_over: bool,
+}
+
+impl Worker {
+    pub(super) fn handle_datagram(&mut self, arrival: Arrival<'_>, now: Instant) {
+        self.totals.datagrams_in += 1;
+        self.totals.bytes_in += arrival.bytes.len() as u64;
+        self.totals.handed_over += u64::from(arrival.handed_over);
+        let Some(class) = classify(arrival.bytes) else {
+            return self.totals.drops.count(DropReason::Unclassified);
+        };
+        let result = match class {
+            Class::Stun => self.handle_stun(arrival, now),
+            Class::Dtls | Class::Rtp | Class::Rtcp => self.by_address(arrival, class, now),
+        };
+        if let Err(reason) = result {
+            self.totals.drops.count(reason);
+        }
+    }
+
+    /// Whatever is no signed request belongs to whoever proved the address it comes from.
+    fn by_address(
+        &mut self,
+        arrival: Arrival<'_>,
+        class: Class,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match self.demux.owner(arrival.from) {
+            Some(Owner::Session(key)) => {
+                self.give(key, arrival, class, now);
+                Ok(())
+            }
+            Some(Owner::Neighbour(owner)) if !arrival.handed_over => {
+                self.outputs.push_back(arrival.hand_over(owner));
+                Ok(())
+            }
+            Some(Owner::Neighbour(_)) | None => Err(DropReason::Stranger),
+        }
+    }
+
+    fn handle_stun(&mut self, arrival: Arrival<'_>, now: Instant) -> Result<(), DropReason> {
+        let message = Stun::parse(arrival.bytes).map_err(|_| DropReason::StunMalformed)?;
+        if !message.is_binding() {
+            return Err(DropReason::StunMethod);
+        }
+        match message.class {
+            stun::Class::Request => match message.username {
+                Some((ours, _)) => self.signed_request(ours, arrival, now),
+                None if message.plain => self.plain_request(&message, arrival, now),
+                None => Err(DropReason::StunPlain),
+            },
+            stun::Class::Success | stun::Class::Error => {
+                if let Some(Owner::Session(key)) = self.demux.owner(arrival.from)
+                    && let Some(participant) = self.sessions.get_mut(key)
+                    && participant.accepts_stun(arrival, now)
+                {
+                    participant.sources.prove(arrival.from);
+                }
+                self.by_address(arrival, Class::Stun, now)
+            }
+            stun::Class::Indication => self.by_address(arrival, Class::Stun, now),
+        }
+    }
+
+    fn signed_request(
+        &mut self,
+        ufrag: &str,
+        arrival: Arrival<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Some(key) = self.demux.session(ufrag) else {
+            let owner =
+                worker_of(ufrag).filter(|w| *w != self.config.id && w.0 < self.config.workers);
+            let owner = owner.filter(|_| !arrival.handed_over).ok_or(DropReason::UfragUnknown)?;
+            self.outputs.push_back(arrival.hand_over(owner));
+            return Ok(());
+        };
+        let participant = self.sessions.get_mut(key).ok_or(DropReason::UfragUnknown)?;
+        if !participant.accepts_stun(arrival, now) {
+            return Err(DropReason::StunIntegrity);
+        }
+        self.demux
+            .bind(arrival.from, key, &mut participant.sources, now)
+            .map_err(|_| DropReason::SourceLimit)?;
+        if arrival.handed_over {
+            // Said with every check, so that a neighbour that forgot learns it again.
+            self.outputs.push_back(Output::Proved(arrival.from));
+        }
+        self.give(key, arrival, Class::Stun, now);
+        Ok(())
+    }
+
+    fn plain_request(
+        &mut self,
+        message: &Stun<'_>,
+        arrival: Arrival<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !self.stun.admits(arrival.from.ip(), now) {
+            return Err(DropReason::StunRate);
+        }
+        let mut bytes = [0; 44];
+        let len = stun::write_binding_reply(message.transaction, arrival.from, &mut bytes);
+        self.outputs.push_back(Output::StunReply {
+            from: arrival.to,
+            to: arrival.from,
+            bytes,
+            len,
+        });
+        Ok(())
+    }
+
+    /// Gives a datagram to the session that it belongs to.
+    fn give(&mut self, key: MemberKey, arrival: Arrival<'_>, class: Class, now: Instant) {
+        let Some(participant) = self.sessions.get_mut(key) else { return };
+        participant.heard = now;
+        let Arrival { from, to, bytes, .. } = arrival;
+        let datagram = Datagram { from, to, class, bytes };
+        self.run(key, now, |media, out| media.handle_datagram(&datagram, out, now));
+    }
+
+    /// Runs one session behind its fence, then carries out what it says.
+    fn run(
+        &mut self,
+        key: MemberKey,
+        now: Instant,
+        work: impl FnOnce(&mut Session, &mut Drained) -> Result<(), SessionError>,
+    ) {
+        let Some(media) = self.sessions.get_mut(key).and_then(|p| p.media.as_mut()) else { return };
+        let drained = &mut self.drained;
+        let result = catch_unwind(AssertUnwindSafe(|| work(media, drained)));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(SessionError::Budget)) => self.totals.failed_budget += 1,
+            Err(_) => self.totals.failed_panic += 1,
+        }
+        let failed = !matches!(result, Ok(Ok(())));
+        self.carry_out(key, now);
+        if failed {
+            if let Some(participant) = self.sessions.get_mut(key) {
+                participant.media = None;
+            }
+            self.leave(key, Reason::MediaFailed, now);
+        } else {
+            self.set_timer(key);
+        }
+    }
+
+    /// Carries out what a drained session says.
+    fn carry_out(&mut self, key: MemberKey, now: Instant) {
+        self.send_drained();
+        let mut events = mem::take(&mut self.drained.events);
+        for event in events.drain(..) {
+            match event {
+                Event::Media { line, packet } => self.forward(key, line, &packet, now),
+                Event::KeyframeWanted { seat } => {
+                    self.totals.keyframe_requests_in += 1;
+                    self.in_room(key, |room| room.keyframe_wanted(key, seat, now));
+                }
+                Event::Message { lane, frame } => self.handle_message(key, lane, &frame, now),
+                Event::Writable => self.retry_messages(key, now),
+                Event::Connected => {
+                    if let Some(participant) = self.sessions.get_mut(key) {
+                        participant.connect_by = None;
+                    }
+                    self.in_room(key, |room| room.connected(key, now));
+                }
+                Event::Closed => self.leave(key, Reason::Client, now),
+            }
+        }
+        // Given back for the next drain, unless a nested one has left its own.
+        if self.drained.events.capacity() < events.capacity() {
+            self.drained.events = events;
+        }
+    }
+
+    pub(super) fn send_drained(&mut self) {
+        for transmit in self.drained.transmits.drain(..) {
+            self.totals.datagrams_out += 1;
+            self.totals.bytes_out += transmit.bytes.len() as u64;
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+    }
+
+    /// One packet of a publisher to everybody who watches.
+    fn forward(&mut self, key: MemberKey, line: LineIndex, packet: &Packet, now: Instant) {
+        let Self { sessions, room_list, totals, dirty, touched_rooms, .. } = self;
+        let flow = totals.rtp_in.of_mut(packet.kind);
+        flow.packets += 1;
+        flow.bytes += packet.payload.len() as u64;
+        let Some(participant) = sessions.get(key) else { return };
+        let at = participant.room;
+        let track = participant.tracks.get(usize::from(line.0)).copied().flatten();
+        let (Some((_, slot)), Some(Some(hosted))) = (track, room_list.get_mut(at)) else {
+            return totals.drops.count(DropReason::Unpublished);
+        };
+        let out = totals.rtp_out.of_mut(packet.kind);
+        let mut failed = Drained::default().drops;
+        hosted.room.forward(slot, packet, now, &mut totals.drops, |viewer, seat, numbers| {
+            let Some(viewing) = sessions.get_mut(viewer) else { return };
+            let Some(media) = viewing.media.as_mut() else { return };
+            let write = catch_unwind(AssertUnwindSafe(|| media.write(seat, packet, numbers)));
+            match write {
+                Ok(Ok(())) => {
+                    out.packets += 1;
+                    out.bytes += packet.payload.len() as u64;
+                    if !viewing.dirty {
+                        viewing.dirty = true;
+                        dirty.push(viewer);
+                    }
+                }
+                Ok(Err(reason)) => failed.count(reason),
+                // The wake that follows meets the broken engine behind the same fence.
+                Err(_) => viewing.media = None,
+            }
+        });
+        totals.drops.add(&failed);
+        if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
+            touched_rooms.push(at);
+        }
+    }
+
+    /// Lets time pass: sessions and rooms whose deadline has come.
+    pub(super) fn handle_time(&mut self, now: Instant) {
+        let Self { timers, sessions, .. } = self;
+        let mut due = Vec::new();
+        while let Some(key) = timers.pop(now, |key| sessions.get(key).and_then(|p| p.timer)) {
+            if let Some(participant) = sessions.get_mut(key) {
+                participant.timer = None;
+            }
+            due.push(key);
+        }
+        for key in due {
+            self.wake(key, now);
+        }
+        let Self { room_timers, room_list, .. } = self;
+        let timer = |at: usize| room_list.get(at).and_then(Option::as_ref).and_then(|h| h.timer);
+        let mut due = Vec::new();
+        while let Some(at) = room_timers.pop(now, timer) {
+            due.push(at);
+        }
+        for at in due {
+            self.wake_room(at, now);
+        }
+    }
+
+    fn wake(&mut self, key: MemberKey, now: Instant) {
+        let limits = &self.config.limits;
+        let Some(participant) = self.sessions.get_mut(key) else { return };
+        let silent = now.saturating_duration_since(participant.heard) >= limits.media_silence;
+        let connected = participant.media.as_ref().is_some_and(|media| media.is_connected());
+        let late = participant.connect_by.is_some_and(|at| at <= now);
+        if (!connected && late) || (connected && silent) {
+            return self.leave(key, Reason::MediaFailed, now);
+        }
+        if participant.media.as_ref().is_some_and(|media| media.channels().is_abused()) {
+            return self.leave(key, Reason::StateMismatch, now);
+        }
+        self.run(key, now, |media, out| media.handle_time(out, now));
+        self.set_timer(key);
+    }
+
+    fn wake_room(&mut self, at: usize, now: Instant) {
+        let keep = self.config.limits.empty_room;
+        let Some(Some(hosted)) = self.room_list.get_mut(at) else { return };
+        hosted.timer = None;
+        if hosted.room.empty_since().is_some_and(|since| since + keep <= now) {
+            self.rooms.remove(hosted.room.name());
+            self.room_list[at] = None;
+            return;
+        }
+        hosted.room.handle_time(now);
+        self.retry_room(at, now);
+        self.touch_room(at);
+    }
+
+    /// Puts a participant's next deadline into the timers, unless an earlier one stands there.
+    pub(super) fn set_timer(&mut self, key: MemberKey) {
+        let Some(participant) = self.sessions.get_mut(key) else { return };
+        let media = participant.media.as_ref().and_then(|media| media.deadline());
+        let Some(at) = [media, participant.connect_by].into_iter().flatten().min() else { return };
+        if participant.timer.is_none_or(|known| at < known) {
+            participant.timer = Some(at);
+            self.timers.set(key, at);
+        }
+    }
+
+    /// Settles what the last inputs touched: what rooms have to say, then each touched session
+    /// once. Sending can touch others again, hence rounds.
+    pub(super) fn settle(&mut self, now: Instant) {
+        for _ in 0..ROUNDS {
+            if self.dirty.is_empty() && self.touched_rooms.is_empty() {
+                return;
+            }
+            for at in mem::take(&mut self.touched_rooms) {
+                self.settle_room(at, now);
+            }
+            for key in mem::take(&mut self.dirty) {
+                if let Some(participant) = self.sessions.get_mut(key) {
+                    participant.dirty = false;
+                    if participant.media.is_none() && participant.nid > 0 {
+                        self.totals.failed_panic += 1;
+                        self.leave(key, Reason::MediaFailed, now);
+                        continue;
+                    }
+                }
+                self.run(key, now, |media, out| media.handle_time(out, now));
+            }
+        }
+    }
+
+    /// Takes everything that a room has to say, and notes when it wants to be woken.
+    fn settle_room(&mut self, at: usize, now: Instant) {
+        while let Some(event) = self.room_mut(at).and_then(crate::room::Room::poll) {
+            self.handle_room_event(at, event);
+        }
+        let limits = &self.config.limits;
+        let Some(Some(Hosted { room, timer })) = self.room_list.get_mut(at) else { return };
+        let expiry = room.empty_since().map(|since| since + limits.empty_room);
+        let due = [room.deadline(), room.messages_due(limits.data_patience), expiry];
+        // A message that stays blocked would otherwise be due at once for ever.
+        let due = due.into_iter().flatten().min().map(|at| at.max(now + Duration::from_millis(1)));
+        if let Some(due) = due
+            && timer.is_none_or(|known| due < known)
+        {
+            *timer = Some(due);
+            self.room_timers.set(at, due);
+        }
+    }
+
+    /// Does something in a participant's room, and has the room settled afterwards.
+    pub(super) fn in_room(&mut self, key: MemberKey, work: impl FnOnce(&mut crate::room::Room)) {
+        let Some(at) = self.sessions.get(key).map(|participant| participant.room) else { return };
+        if let Some(room) = self.room_mut(at) {
+            work(room);
+            self.touch_room(at);
+        }
+    }
+
+    fn retry_messages(&mut self, key: MemberKey, now: Instant) {
+        if let Some(at) = self.sessions.get(key).map(|participant| participant.room) {
+            self.retry_room(at, now);
+        }
+    }
+
+    fn retry_room(&mut self, at: usize, now: Instant) {
+        let patience = self.config.limits.data_patience;
+        let mut touched = Vec::new();
+        let Self { sessions, room_list, totals, .. } = self;
+        if let Some(Some(hosted)) = room_list.get_mut(at) {
+            let mut delivered = 0;
+            let mut lanes = WorkerLanes { sessions, touched: &mut touched, totals };
+            delivered += hosted.room.retry_messages(&mut lanes, patience, now);
+            totals.data_out += u64::from(delivered);
+        }
+        touched.into_iter().for_each(|key| self.touch(key));
+    }
+}
+
+impl Participant {
+    fn accepts_stun(&self, arrival: Arrival<'_>, now: Instant) -> bool {
+        let Arrival { from, to, bytes, .. } = arrival;
+        self.media.as_ref().is_some_and(|media| media.accepts_stun(from, to, bytes, now))
+    }
+}
+
+impl Arrival<'_> {
+    fn hand_over(&self, owner: crate::ids::WorkerId) -> Output {
+        Output::HandOver { owner, from: self.from, to: self.to, bytes: self.bytes.into() }
+    }
+}
+
+impl StunGate {
+    fn admits(&mut self, ip: IpAddr, now: Instant) -> bool {
+        if self.second.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1))
+        {
+            self.second = Some(now);
+            self.all = 0;
+            self.by_net = HashMap::new();
+        }
+        if self.all >= STUN_IN_ALL {
+            return false;
+        }
+        self.all += 1;
+        let count = self.by_net.entry(net_of(ip)).or_default();
+        *count += 1;
+        *count <= STUN_PER_NET
+    }
+}
+
+/// The network of an address: /24 or /64.
+fn net_of(ip: IpAddr) -> [u8; 8] {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            [0, 0, 0, 0, 4, a, b, c]
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            let mut net = [0; 8];
+            for (pair, segment) in net.chunks_exact_mut(2).zip([a, b, c, d]) {
+                pair.copy_from_slice(&segment.to_be_bytes());
+            }
+            net
+        }
+    }
+}

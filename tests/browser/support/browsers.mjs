@@ -1,0 +1,86 @@
+// Chromium and Firefox, with what they need on this machine.
+
+import { mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+import puppeteer from 'puppeteer-core';
+import { ensureOutsideAddress, startSound } from './machine.mjs';
+import { limited } from './wait.mjs';
+
+const screenshots = resolve('target/screenshots');
+mkdirSync(screenshots, { recursive: true });
+
+const chromiumFlags = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+  '--autoplay-policy=no-user-gesture-required',
+];
+
+/** A camera and a microphone are there, and the person says yes when asked. */
+export const withDevices = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'];
+/** They are there, and the person says no when asked. */
+export const devicesDenied = ['--use-fake-device-for-media-stream', '--deny-permission-prompts'];
+
+/** The browsers of a test file; started when first asked for. */
+export class Browsers {
+  #open = new Map();
+  #cleanUp = [];
+
+  /** A browser by name; `flags` are Chromium's, and make another one. */
+  async get(kind, flags = withDevices) {
+    const key = kind === 'chromium' ? `${kind} ${flags.join(' ')}` : kind;
+    if (!this.#open.has(key)) {
+      this.#open.set(key, kind === 'chromium' ? this.#chromium(flags) : this.#firefox());
+    }
+    return this.#open.get(key);
+  }
+
+  async #chromium(flags) {
+    return puppeteer.launch({
+      browser: 'chrome',
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      acceptInsecureCerts: true,
+      protocolTimeout: 60_000,
+      args: [...chromiumFlags, ...flags],
+    });
+  }
+
+  async #firefox() {
+    this.#cleanUp.push(ensureOutsideAddress());
+    const sound = await startSound();
+    this.#cleanUp.push(() => sound.stop());
+    return puppeteer.launch({
+      browser: 'firefox',
+      executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+      acceptInsecureCerts: true,
+      protocolTimeout: 60_000,
+      env: sound.env,
+      extraPrefsFirefox: {
+        'media.navigator.permission.disabled': true,
+        'media.navigator.streams.fake': true,
+        'media.autoplay.default': 0,
+        'media.autoplay.blocking_policy': 0,
+      },
+    });
+  }
+
+  async close() {
+    for (const browser of this.#open.values()) {
+      await limited('the browser closes', browser.then((b) => b.close())).catch(() => {});
+    }
+    for (const clean of this.#cleanUp) clean();
+  }
+}
+
+/** A picture of a page in target/screenshots. */
+export async function screenshot(page, name) {
+  const path = resolve(screenshots, `${name}.png`);
+  await limited(`the screenshot ${name}`, page.screenshot({ path }));
+}

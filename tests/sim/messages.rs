@@ -84,6 +84,13 @@ fn a_byte_over_the_limit_is_refused_and_nothing_else_is_lost() {
     }
 }
 
+/// A message that can be told from others and is far above one datagram.
+fn large(n: u32) -> Vec<u8> {
+    let mut payload = n.to_be_bytes().to_vec();
+    payload.resize(30_000, 0);
+    payload
+}
+
 #[test]
 fn what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_for_credit() {
     let mut world = World::new(44);
@@ -92,7 +99,7 @@ fn what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_
     let mut most_ahead = 0;
     world.weather.jitter = 120;
     for _ in 0..400 {
-        let payload = [&sent.to_be_bytes()[..], &[0; 30_000]].concat();
+        let payload = large(sent);
         let peer = &mut world.members.get_mut(&all[0]).unwrap().peer;
         if sent < 40 && peer.message("fanlight.reliable", sent, &[], &payload) {
             sent += 1;
@@ -109,7 +116,7 @@ fn what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_
     assert_eq!(taken + refused, sent as usize, "each message has its answer");
     let delivered = (0..sent)
         .filter(|n| {
-            let payload = [&n.to_be_bytes()[..], &[0; 30_000]].concat();
+            let payload = large(*n);
             world.members[&all[1]].peer.count_messages(&payload) == 1
         })
         .count();

@@ -289,10 +289,10 @@ impl World {
         let now = self.now;
         let member = self.members.get_mut(&n).unwrap();
         if member.peer.connected && !member.peer.closed {
-            if member.speaks && elapsed % 20 == 0 {
+            if member.speaks && elapsed.is_multiple_of(20) {
                 member.peer.send(0, member.mark, 1, now);
             }
-            if member.films && elapsed % 40 == 0 {
+            if member.films && elapsed.is_multiple_of(40) {
                 member.peer.send(1, member.mark, 3, now);
             }
         }

@@ -258,11 +258,11 @@ impl Peer {
         }
         let last = payloads.len() - 1;
         let (mid, rid, timestamp, kind) = (stream.mid, stream.rid, stream.timestamp, stream.kind);
-        let mut seq = stream.seq;
+        let first = stream.seq;
         stream.seq += payloads.len() as u64;
         let mut api = self.rtc.direct_api();
         let Some(tx) = api.stream_tx_by_mid(mid, rid) else { return };
-        for (part, payload) in payloads.into_iter().enumerate() {
+        for (seq, (part, payload)) in (first..).zip(payloads.into_iter().enumerate()) {
             let level = (kind == MediaKind::Audio).then_some(-20);
             let ext = ExtensionValues {
                 audio_level: level,
@@ -275,7 +275,6 @@ impl Peer {
                     .ext_vals(ext)
                     .nackable(kind == MediaKind::Video),
             );
-            seq += 1;
         }
         self.handle_time(now);
     }

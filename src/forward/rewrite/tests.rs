@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests' own")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
         codec: Codec::Vp8,
         layer: 0,
         seq,
-        timestamp: u32::try_from(ms * 90 & 0xffff_ffff).unwrap().wrapping_add(12_345),
+        timestamp: u32::try_from((ms * 90) & 0xffff_ffff).unwrap().wrapping_add(12_345),
         clock_rate: 90_000,
         marker: true,
         keyframe,

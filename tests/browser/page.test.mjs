@@ -12,7 +12,7 @@ import { Server } from './support/server.mjs';
 import { limited, until } from './support/wait.mjs';
 
 const TIMEOUT = { timeout: 120_000 };
-const PHONE = { width: 390, height: 844, isMobile: true, hasTouch: true };
+const PHONE = { width: 390, height: 844 };
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const browsers = new Browsers();
 let server;

@@ -15,7 +15,7 @@ use super::mailbox::{Busy, EventSender, WorkerHandle};
 use crate::ids::{SessionId, WorkerId};
 use crate::model::{ErrorCode, Refusal};
 use crate::session::{Engine, Offer, OfferError, Session, SessionConfig};
-use crate::worker::command::{Command, Join, NewTrack, Opened};
+use crate::worker::command::{Command, Join, NewTrack, Opened, publishes};
 use crate::worker::demux::ufrag_prefix;
 
 /// First offers that may wait. At a millisecond each that is half a second; who comes later is
@@ -102,8 +102,7 @@ impl Joiner {
             outside: offer.reach.outside,
             data_bytes: self.data_bytes,
         };
-        let publishes: Vec<_> =
-            offer.tracks.iter().map(|track| (track.mid.clone(), track.source.kind())).collect();
+        let publishes = publishes(&offer.tracks);
         let described = Offer { sdp: &offer.sdp, publishes: &publishes };
         let (session, sdp) = Session::open(&self.engine, &config, &described, Instant::now())
             .map_err(|error: OfferError| Refusal::from(&error))?;

@@ -31,7 +31,6 @@ pub struct Busy;
 
 /// What a media thread finds in its mailbox.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "mails are moved once each")]
 pub(super) enum Mail {
     /// A participant, and where its events go.
     Join(Join, EventSender),

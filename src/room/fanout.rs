@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{MemberKey, Room, RoomEvent, TrackSlot};
-use crate::counts::{DropReason, Drops};
+use crate::counts::DropReason;
 use crate::forward::Verdict;
 use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
@@ -19,24 +19,28 @@ pub struct Sink {
     pub seat: SeatIndex,
 }
 
+/// Those who watch, as the worker lends them to a room while it walks a track's sinks.
+pub trait Watchers {
+    /// A member is to be sent the packet in this seat under these numbers.
+    fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers);
+    /// A copy of the packet goes no further.
+    fn dropped(&mut self, reason: DropReason);
+}
+
 impl Room {
-    /// Offers a packet to everybody in whose seats its track sits. `deliver` is called for each
-    /// that is to be sent it, with the numbers of its stream. Walks all sinks.
+    /// Offers a packet to everybody in whose seats its track sits. Walks all sinks.
     pub fn forward(
         &mut self,
         slot: TrackSlot,
         packet: &Packet,
+        watchers: &mut impl Watchers,
         now: Instant,
-        drops: &mut Drops,
-        mut deliver: impl FnMut(MemberKey, SeatIndex, Numbers),
     ) {
         let Some(track) = self.tracks.get_mut(slot.0).and_then(Option::as_mut) else {
-            drops.count(DropReason::Unpublished);
-            return;
+            return watchers.dropped(DropReason::Unpublished);
         };
         if track.info.muted {
-            drops.count(DropReason::Muted);
-            return;
+            return watchers.dropped(DropReason::Muted);
         }
         let before = track.layers.highest(now);
         track.layers.hear(packet.layer, now);
@@ -55,8 +59,8 @@ impl Room {
             let Some(seat) = member.seats.get_mut(sink.seat.index()) else { continue };
             let forwarder = &mut seat.half_mut(packet.kind).forwarder;
             match forwarder.offer(packet, &track.layers, now) {
-                Verdict::Send(numbers) => deliver(member.key, sink.seat, numbers),
-                Verdict::Drop(reason) => drops.count(reason),
+                Verdict::Send(numbers) => watchers.send(member.key, sink.seat, packet, numbers),
+                Verdict::Drop(reason) => watchers.dropped(reason),
             }
         }
         let (publisher, is_voice) = (track.publisher, track.info.source == Source::Microphone);

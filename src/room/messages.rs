@@ -46,6 +46,17 @@ pub(super) struct Outbox {
     bytes: usize,
 }
 
+/// A message as its sender's channel gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Whose channel it came on.
+    pub from: MemberKey,
+    /// What it says.
+    pub frame: &'a Frame<'a>,
+    /// It came on the reliable channel.
+    pub reliable: bool,
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -59,14 +70,8 @@ pub enum Taken {
 
 impl Room {
     /// Passes a message on. A refusal goes back to the sender on the same channel.
-    pub fn message(
-        &mut self,
-        from: MemberKey,
-        frame: &Frame<'_>,
-        reliable: bool,
-        lanes: &mut impl Lanes,
-        now: Instant,
-    ) -> Taken {
+    pub fn message(&mut self, message: Message<'_>, lanes: &mut impl Lanes, now: Instant) -> Taken {
+        let Message { from, frame, reliable } = message;
         let Some((at, sender)) = self.member(from) else { return Taken::Refused };
         let bytes: Arc<[u8]> = write_message(sender.identity.as_str(), frame).into();
         let (to, unknown) = self.receivers(from, frame);

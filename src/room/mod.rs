@@ -104,6 +104,8 @@ struct Member {
     acknowledged: u64,
     connected: bool,
     announced: bool,
+    /// Its seats changed since it was told of them.
+    seats_untold: bool,
     unseated: Vec<TrackId>,
     /// The codecs that it decodes.
     decodes: Vec<Codec>,
@@ -138,6 +140,7 @@ pub struct Room {
     max_seats: u8,
     first_seq: u16,
     events: VecDeque<RoomEvent>,
+    seats_untold: bool,
     look: Option<Instant>,
     speaking: Arc<[Speaker]>,
     ask_at: Option<Instant>,
@@ -157,6 +160,7 @@ impl Room {
             max_seats,
             first_seq,
             events: VecDeque::new(),
+            seats_untold: false,
             look: None,
             speaking: Arc::from([]),
             ask_at: None,
@@ -232,9 +236,21 @@ impl Room {
         count
     }
 
-    /// Takes the next thing that the room has to say.
+    /// Takes the next thing that the room has to say. Seats come last and once, as they are then:
+    /// whoever is told who sits there has been told who that is.
     pub fn poll(&mut self) -> Option<RoomEvent> {
-        self.events.pop_front()
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if !self.seats_untold {
+            return None;
+        }
+        let untold = self.members.iter_mut().flatten().find(|member| member.seats_untold);
+        self.seats_untold = untold.is_some();
+        untold.map(|member| {
+            member.seats_untold = false;
+            RoomEvent::Seats { to: member.key }
+        })
     }
 
     /// Lets a member in. The others are told once it has its tracks: [`Room::announce`].
@@ -255,6 +271,7 @@ impl Room {
             acknowledged: 0,
             connected: false,
             announced: false,
+            seats_untold: false,
             unseated: Vec::new(),
             decodes: Vec::new(),
             told_undecodable: Vec::new(),
@@ -377,7 +394,7 @@ impl Room {
     pub fn wants(&self, known: Option<Instant>) -> bool {
         let soonest = [self.look, self.ask_at].into_iter().flatten().min();
         let sooner = |at: Instant| known.is_none_or(|known| at < known);
-        !self.events.is_empty() || soonest.is_some_and(sooner)
+        !self.events.is_empty() || self.seats_untold || soonest.is_some_and(sooner)
     }
 
     /// When [`Room::handle_time`] is due. Walks all seats.

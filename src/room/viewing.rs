@@ -15,11 +15,17 @@ use crate::model::Kind;
 /// long as its signaling hangs.
 const SEATED_AT_LATEST: Duration = Duration::from_millis(500);
 
+/// A track's place in the room's list, and its id.
+type Placed = (usize, TrackId);
+
+/// An audio and a video track, if there are any.
+type Halves = [Option<Placed>; 2];
+
 /// One half of a seat: an outgoing stream and whose track it carries.
 #[derive(Debug)]
 pub(super) struct Half {
     pub forwarder: Forwarder,
-    track: Option<(usize, TrackId)>,
+    track: Option<Placed>,
     /// The revision with which the client is told, and when it was.
     pending: Option<(u64, Instant)>,
 }
@@ -54,7 +60,7 @@ impl Seat {
     }
 
     /// Puts the occupant's tracks into the halves; whether anything changed.
-    fn fill(&mut self, audio: Option<(usize, TrackId)>, video: Option<(usize, TrackId)>) -> bool {
+    fn fill(&mut self, [audio, video]: Halves) -> bool {
         let mut changed = false;
         for (half, track) in [(&mut self.audio, audio), (&mut self.video, video)] {
             if half.track == track {
@@ -181,8 +187,8 @@ impl Room {
     fn reseat(&mut self, at: usize, now: Instant) {
         let candidates = self.candidates(at);
         let max_seats = self.max_seats;
-        let Self { members, tracks, events, .. } = self;
-        let pair_tracks: Vec<(Pair, [Option<(usize, TrackId)>; 2])> = candidates
+        let Self { members, tracks, .. } = self;
+        let pair_tracks: Vec<(Pair, Halves)> = candidates
             .iter()
             .map(|candidate| (candidate.pair, tracks_of(members, tracks, candidate.pair)))
             .collect();
@@ -199,8 +205,7 @@ impl Room {
         }
         let find = |pair: Pair| pair_tracks.iter().find(|(p, _)| *p == pair).map(|(_, t)| *t);
         for seat in &mut member.seats {
-            let [audio, video] = seat.place.pair.and_then(find).unwrap_or([None, None]);
-            changed |= seat.fill(audio, video);
+            changed |= seat.fill(seat.place.pair.and_then(find).unwrap_or([None, None]));
         }
         let unseated = plan.unseated.iter().filter_map(|pair| find(*pair)).flatten().flatten();
         let unseated: Vec<TrackId> = unseated.map(|(_, id)| id).collect();
@@ -211,7 +216,8 @@ impl Room {
             member.rev += 1;
             let rev = member.rev;
             member.seats.iter_mut().for_each(|seat| seat.tell(rev, now));
-            events.push_back(RoomEvent::Seats { to: member.key });
+            member.seats_untold = true;
+            self.seats_untold = true;
         }
     }
 
@@ -319,11 +325,7 @@ impl Room {
 }
 
 /// The audio and the video track of a pair.
-fn tracks_of(
-    members: &[Option<Member>],
-    tracks: &[Option<Track>],
-    pair: Pair,
-) -> [Option<(usize, TrackId)>; 2] {
+fn tracks_of(members: &[Option<Member>], tracks: &[Option<Track>], pair: Pair) -> Halves {
     let mut found = [None, None];
     let Some(member) = members.get(pair.member).and_then(Option::as_ref) else { return found };
     for slot in &member.tracks {

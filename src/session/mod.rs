@@ -110,6 +110,8 @@ pub struct Session {
     deadline: Option<Instant>,
     connected: bool,
     hello_seen: bool,
+    /// The client closed its end; what the engine answers to that is still drained.
+    gone: bool,
     closed: bool,
 }
 
@@ -254,6 +256,7 @@ impl Session {
     pub fn close(&mut self, out: &mut Drained, now: Instant) {
         if !self.closed {
             let _ = self.rtc.close();
+            let _ = self.rtc.handle_input(Input::Timeout(now));
             let _ = self.drain(out, now);
             self.closed = true;
         }
@@ -307,7 +310,7 @@ impl Session {
                 return Err(SessionError::Budget);
             }
         }
-        if !self.rtc.is_alive() && !self.closed {
+        if (self.gone || !self.rtc.is_alive()) && !self.closed {
             self.closed = true;
             out.events.push(Event::Closed);
         }
@@ -347,7 +350,7 @@ impl Session {
                 self.channels.flush(&mut self.rtc);
                 out.events.push(Event::Writable);
             }
-            RtcEvent::Closed => {}
+            RtcEvent::Closed => self.gone = true,
             _ => {}
         }
     }

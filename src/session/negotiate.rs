@@ -157,6 +157,7 @@ impl Session {
             deadline: Some(now),
             connected: false,
             hello_seen: false,
+            gone: false,
             closed: false,
         };
         let answer = session.accept(offer.sdp, outline)?;

@@ -145,16 +145,10 @@ mod tests {
         for end in 0..20 {
             assert!(RtpHeader::parse(&good[..end]).is_err(), "{end} bytes");
         }
-        let version = {
-            let mut b = good.clone();
-            b[0] = 0x50;
-            b
-        };
-        let sources = {
-            let mut b = vec![0x8f, 96];
-            b.resize(20, 0);
-            b
-        };
+        let mut version = good;
+        version[0] = 0x50;
+        let mut sources = vec![0x8f, 96];
+        sources.resize(20, 0);
         let length = packet(&[0xBE, 0xDE, 0xff, 0xff]);
         for bad in [version, sources, length] {
             assert!(RtpHeader::parse(&bad).is_err());

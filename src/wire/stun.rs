@@ -128,13 +128,13 @@ mod tests {
         let mut body = Vec::new();
         for (attribute, value) in attributes {
             body.extend_from_slice(&attribute.to_be_bytes());
-            body.extend_from_slice(&(value.len() as u16).to_be_bytes());
+            body.extend_from_slice(&u16::try_from(value.len()).unwrap().to_be_bytes());
             body.extend_from_slice(value);
             body.resize(body.len().next_multiple_of(4), 0);
         }
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&kind.to_be_bytes());
-        bytes.extend_from_slice(&(body.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
         bytes.extend_from_slice(&COOKIE.to_be_bytes());
         bytes.extend_from_slice(&[7; 12]);
         bytes.extend_from_slice(&body);
@@ -179,7 +179,7 @@ mod tests {
         }
         let mut cookie = good.clone();
         cookie[4] = 0;
-        let mut long = good.clone();
+        let mut long = good;
         long[21 + 2] = 200;
         assert!(Stun::parse(&cookie).is_err());
         assert!(Stun::parse(&long).is_err());

@@ -16,7 +16,6 @@ pub struct Ticket(pub u64);
 
 /// What the control plane wants of a worker.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "commands are rare; a box would buy nothing")]
 pub enum Command {
     /// Let a participant into a room. Answered by [`Event::Joined`] or [`Event::Refused`].
     Join(Join),
@@ -107,6 +106,12 @@ pub struct NewTrack {
     pub width: Option<u16>,
     /// Height in pixels.
     pub height: Option<u16>,
+}
+
+/// The mids that a list of tracks names, in the shape that an offer is checked with.
+#[must_use]
+pub fn publishes(tracks: &[NewTrack]) -> Vec<(String, Kind)> {
+    tracks.iter().map(|track| (track.mid.clone(), track.source.kind())).collect()
 }
 
 /// What a client may ask for once it is in.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::command::{
     Answer, Command, Event, Join, MemberInfo, NewTrack, Opened, Question, Request, RoomInfo,
-    SdpAnswer, Seats, StreamState,
+    SdpAnswer, Seats, StreamState, publishes,
 };
 use super::demux::Sources;
 use super::lanes::WorkerLanes;
@@ -16,7 +16,7 @@ use crate::counts::DropReason;
 use crate::forward::packet::Codec;
 use crate::ids::{RoomName, SessionId, TrackId};
 use crate::model::{ErrorCode, Kind, Reason, Refusal, Retry, TrackInfo};
-use crate::room::messages::{Taken, refuse};
+use crate::room::messages::{Message, Taken, refuse};
 use crate::room::{MemberKey, NewMember, Room, RoomEvent};
 use crate::session::channels::Lane;
 use crate::session::streams::LineIndex;
@@ -34,10 +34,11 @@ impl From<&OfferError> for Refusal {
     }
 }
 
-/// The mids that a list of tracks names, in the shape that an offer is checked with.
-#[must_use]
-pub fn publishes(tracks: &[NewTrack]) -> Vec<(String, Kind)> {
-    tracks.iter().map(|track| (track.mid.clone(), track.source.kind())).collect()
+/// A further offer.
+struct Reoffer<'a> {
+    nid: u64,
+    sdp: &'a str,
+    tracks: &'a [NewTrack],
 }
 
 impl Worker {
@@ -210,7 +211,9 @@ impl Worker {
 
     fn request(&mut self, key: MemberKey, request: Request, now: Instant) -> Result<(), Refusal> {
         match request {
-            Request::Offer { nid, sdp, tracks } => self.reoffer(key, nid, &sdp, &tracks, now),
+            Request::Offer { nid, sdp, tracks } => {
+                self.reoffer(key, &Reoffer { nid, sdp: &sdp, tracks: &tracks }, now)
+            }
             Request::Mute { track, muted } => {
                 self.own(key, track, |room| room.mute(key, track, muted, now))
             }
@@ -247,11 +250,10 @@ impl Worker {
     fn reoffer(
         &mut self,
         key: MemberKey,
-        nid: u64,
-        sdp: &str,
-        tracks: &[NewTrack],
+        offer: &Reoffer<'_>,
         now: Instant,
     ) -> Result<(), Refusal> {
+        let Reoffer { nid, sdp, tracks } = *offer;
         let gone = || Refusal::new(ErrorCode::Internal, "The session is over.");
         let known = self.sessions.get(key).map(|p| (p.nid, p.tracks.iter().flatten().count()));
         let (newest, published) = known.ok_or_else(gone)?;
@@ -385,7 +387,10 @@ impl Worker {
         let Some(Some(hosted)) = room_list.get_mut(at) else { return };
         let mut lanes = WorkerLanes { sessions, touched: &mut touched, totals };
         let taken = match read(bytes, limit) {
-            Ok(frame) => hosted.room.message(key, &frame, reliable, &mut lanes, now),
+            Ok(frame) => {
+                let message = Message { from: key, frame: &frame, reliable };
+                hosted.room.message(message, &mut lanes, now)
+            }
             Err((id, refusal)) => {
                 refuse(key, id, reliable, &refusal, &mut lanes);
                 Taken::Refused

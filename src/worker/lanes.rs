@@ -1,11 +1,16 @@
-//! The sessions' data channels, lent to a room while it passes a message on.
+//! The sessions of a worker, lent to a room while it passes a packet or a message on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::report::Totals;
 use super::sessions::Sessions;
 use crate::counts::DropReason;
+use crate::forward::packet::Packet;
+use crate::forward::rewrite::Numbers;
+use crate::ids::SeatIndex;
 use crate::room::MemberKey;
+use crate::room::fanout::Watchers;
 use crate::room::messages::Lanes;
 use crate::session::channels::{Lane, Queued};
 
@@ -45,5 +50,37 @@ impl Lanes for WorkerLanes<'_> {
             media.close_reliable();
             self.touched.push(key);
         }
+    }
+}
+
+/// All viewers of a worker, and who of them was given something to send.
+pub(super) struct Viewers<'a> {
+    pub sessions: &'a mut Sessions,
+    pub dirty: &'a mut Vec<MemberKey>,
+    pub totals: &'a mut Totals,
+}
+
+impl Watchers for Viewers<'_> {
+    fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers) {
+        let Some(viewer) = self.sessions.get_mut(to) else { return };
+        let Some(media) = viewer.media.as_mut() else { return };
+        match catch_unwind(AssertUnwindSafe(|| media.write(seat, packet, numbers))) {
+            Ok(Ok(())) => {
+                let flow = self.totals.rtp_out.of_mut(packet.kind);
+                flow.packets += 1;
+                flow.bytes += packet.payload.len() as u64;
+            }
+            Ok(Err(reason)) => return self.totals.drops.count(reason),
+            // The wake that follows finds the engine gone and ends the session.
+            Err(_) => viewer.media = None,
+        }
+        if !viewer.dirty {
+            viewer.dirty = true;
+            self.dirty.push(to);
+        }
+    }
+
+    fn dropped(&mut self, reason: DropReason) {
+        self.totals.drops.count(reason);
     }
 }

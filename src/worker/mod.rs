@@ -30,7 +30,6 @@ use timers::Timers;
 
 /// What goes into a worker.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "commands are rare; datagrams are borrowed")]
 pub enum Input<'a> {
     /// A datagram.
     Datagram {

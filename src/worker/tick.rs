@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::demux::{Owner, worker_of};
-use super::lanes::WorkerLanes;
+use super::lanes::{Viewers, WorkerLanes};
 use super::sessions::Participant;
 use super::{Hosted, Output, StunGate, Worker};
 use crate::counts::DropReason;
@@ -229,27 +229,8 @@ impl Worker {
         let (Some((_, slot)), Some(Some(hosted))) = (track, room_list.get_mut(at)) else {
             return totals.drops.count(DropReason::Unpublished);
         };
-        let out = totals.rtp_out.of_mut(packet.kind);
-        let mut failed = Drained::default().drops;
-        hosted.room.forward(slot, packet, now, &mut totals.drops, |viewer, seat, numbers| {
-            let Some(viewing) = sessions.get_mut(viewer) else { return };
-            let Some(media) = viewing.media.as_mut() else { return };
-            let write = catch_unwind(AssertUnwindSafe(|| media.write(seat, packet, numbers)));
-            match write {
-                Ok(Ok(())) => {
-                    out.packets += 1;
-                    out.bytes += packet.payload.len() as u64;
-                    if !viewing.dirty {
-                        viewing.dirty = true;
-                        dirty.push(viewer);
-                    }
-                }
-                Ok(Err(reason)) => failed.count(reason),
-                // The wake that follows meets the broken engine behind the same fence.
-                Err(_) => viewing.media = None,
-            }
-        });
-        totals.drops.add(&failed);
+        let mut viewers = Viewers { sessions, dirty, totals };
+        hosted.room.forward(slot, packet, &mut viewers, now);
         if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
             touched_rooms.push(at);
         }

@@ -1,0 +1,21 @@
+//! Workers and WebRTC clients on a virtual clock and a virtual, seeded network: no sockets, no
+//! sleeps. A failing seed is printed; `FANLIGHT_SEED=n cargo test --test sim` runs it again.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on fails"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hostile;
+mod joining;
+mod loss;
+mod messages;
+mod seats;
+mod viewer;
+mod world;

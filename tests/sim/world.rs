@@ -1,0 +1,357 @@
+//! The virtual world: workers, clients, the network between them, and one clock for all.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use fanlight::config::MediaLimits;
+use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
+use fanlight::session::{Engine, Offer, Session, SessionConfig};
+use fanlight::worker::command::{
+    Answer, Command, Event, Join, NewTrack, Opened, Question, Request, Seats, Ticket,
+};
+use fanlight::worker::demux::ufrag_prefix;
+use fanlight::worker::{Input, Output, Worker, WorkerConfig};
+
+use crate::support::peer::{Peer, Wishes};
+
+/// How often everybody is looked at. Sessions' own deadlines are kept to this grain.
+const STEP: Duration = Duration::from_millis(5);
+
+/// Where every outgoing stream begins.
+pub const FIRST_SEQ: u16 = 100;
+
+/// What the network does to each datagram.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// Lost, in per cent.
+    pub loss: u64,
+    /// Sent twice, in per cent.
+    pub twice: u64,
+    /// Most milliseconds of delay; different delays reorder.
+    pub jitter: u64,
+}
+
+/// A small generator, so that a seed means the same on every machine (xorshift64*).
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % sides.max(1)
+    }
+}
+
+/// One client and what it was told.
+pub struct Member {
+    pub peer: Peer,
+    pub id: SessionId,
+    pub events: Vec<Event>,
+    pub seats: Seats,
+    pub over: bool,
+    /// It answers each list of seats at once.
+    pub obedient: bool,
+    pub speaks: bool,
+    pub films: bool,
+    pub mark: u8,
+}
+
+pub struct World {
+    pub now: Instant,
+    pub start: Instant,
+    pub worker: Worker,
+    pub members: BTreeMap<usize, Member>,
+    pub weather: Weather,
+    pub dice: Dice,
+    pub stun_replies: usize,
+    pub handed_over: usize,
+    pub answers: HashMap<u64, Answer>,
+    engine: Engine,
+    server: SocketAddr,
+    wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    count: u64,
+    next: usize,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self::with_limits(seed, MediaLimits::default())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a virtual clock begins somewhere")]
+    pub fn with_limits(seed: u64, limits: MediaLimits) -> Self {
+        let seed = std::env::var("FANLIGHT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(seed);
+        println!("seed {seed}");
+        let now = Instant::now();
+        let config = WorkerConfig { id: WorkerId(0), workers: 2, limits, first_seq: FIRST_SEQ };
+        Self {
+            now,
+            start: now,
+            worker: Worker::new(config),
+            members: BTreeMap::new(),
+            weather: Weather::default(),
+            dice: Dice::new(seed),
+            stun_replies: 0,
+            handed_over: 0,
+            answers: HashMap::new(),
+            engine: Engine::new().unwrap(),
+            server: SocketAddr::from(([10, 0, 0, 1], 8443)),
+            wire: BTreeMap::new(),
+            count: 0,
+            next: 0,
+        }
+    }
+
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// A client joins; its first offer is answered off the worker, as the joiner does.
+    pub fn join(&mut self, room: &str, name: &str, wishes: Wishes) -> usize {
+        let n = self.next;
+        self.next += 1;
+        let number = u8::try_from(n + 2).unwrap();
+        let address = SocketAddr::from(([10, 0, 0, number], 40_000));
+        let mut peer = Peer::new(address, self.now);
+        let (nid, sdp, tracks) = peer.offer(wishes);
+        let opened = self.open(&sdp, nid, tracks).unwrap();
+        let join = Join {
+            session: SessionId(n as u64),
+            room: RoomName::new(room).unwrap(),
+            identity: Identity::new(name).unwrap(),
+            name: DisplayName::new(name).unwrap(),
+            joined_at: 1_000 + n as u64,
+            max_members: 1_000,
+            media: Some(Box::new(opened)),
+        };
+        let member = Member {
+            peer,
+            id: SessionId(n as u64),
+            events: Vec::new(),
+            seats: Seats::default(),
+            over: false,
+            obedient: true,
+            speaks: false,
+            films: false,
+            mark: number,
+        };
+        self.members.insert(n, member);
+        self.worker.handle(Input::Command(Command::Join(join)), self.now);
+        self.collect();
+        n
+    }
+
+    /// Joins with microphone, camera, data channels and four seats, and waits for the path.
+    pub fn join_whole(&mut self, room: &str, name: &str) -> usize {
+        let wishes = Wishes { audio: true, video: true, seats: 4, data: true };
+        let n = self.join(room, name, wishes);
+        self.until(|world| world.members[&n].peer.connected, "the media path stands");
+        n
+    }
+
+    pub fn open(&self, sdp: &str, nid: u64, tracks: Vec<NewTrack>) -> Result<Opened, String> {
+        let config = SessionConfig {
+            ufrag_prefix: ufrag_prefix(WorkerId(0)),
+            ufrag_rest: format!("user{:04}", self.next),
+            password: "0123456789abcdef01234567".to_owned(),
+            local: vec![self.server],
+            outside: Vec::new(),
+            data_bytes: 64 * 1024,
+        };
+        let publishes: Vec<_> =
+            tracks.iter().map(|track| (track.mid.clone(), track.source.kind())).collect();
+        let offer = Offer { sdp, publishes: &publishes };
+        Session::open(&self.engine, &config, &offer, self.now)
+            .map(|(session, sdp)| Opened { session, nid, sdp, tracks })
+            .map_err(|error| error.to_string())
+    }
+
+    pub fn request(&mut self, n: usize, request: Request) {
+        let session = self.members[&n].id;
+        let command = Command::Request { session, id: Some(1), request };
+        self.worker.handle(Input::Command(command), self.now);
+        self.collect();
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.worker.handle(Input::Command(command), self.now);
+        self.collect();
+    }
+
+    pub fn ask(&mut self, question: Question) -> Answer {
+        self.count += 1;
+        let ticket = Ticket(self.count);
+        self.command(Command::Ask { ticket, question });
+        self.answers.remove(&ticket.0).expect("each question is answered at once")
+    }
+
+    /// Puts a datagram on the wire to the server.
+    pub fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+        self.put(self.now, from, self.server, bytes);
+    }
+
+    fn put(&mut self, at: Instant, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.count += 1;
+        self.wire.insert((at, self.count), (from, to, bytes));
+    }
+
+    fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if self.dice.roll(100) < self.weather.loss {
+            return;
+        }
+        let copies = if self.dice.roll(100) < self.weather.twice { 2 } else { 1 };
+        for _ in 0..copies {
+            let delay = 1 + self.dice.roll(self.weather.jitter + 1);
+            self.put(self.now + Duration::from_millis(delay), from, to, bytes.clone());
+        }
+    }
+
+    /// Takes everything out of the worker.
+    pub fn collect(&mut self) {
+        while let Some(output) = self.worker.poll(self.now) {
+            match output {
+                Output::Transmit(transmit) => self.send(transmit.from, transmit.to, transmit.bytes),
+                Output::StunReply { .. } => self.stun_replies += 1,
+                Output::HandOver { .. } => self.handed_over += 1,
+                Output::Proved(_) => {}
+                Output::Event(session, event) => self.tell(session, event),
+                Output::Over(session) => {
+                    if let Some(m) = self.members.values_mut().find(|m| m.id == session) {
+                        m.over = true;
+                    }
+                }
+                Output::Answer(ticket, answer) => {
+                    self.answers.insert(ticket.0, answer);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, event: Event) {
+        let Some(member) = self.members.values_mut().find(|member| member.id == session) else {
+            return;
+        };
+        assert!(!member.over, "nothing is said after the end: {event:?}");
+        let mut seats = None;
+        match &event {
+            Event::Joined { answer, seats: first, .. } => {
+                if let Some(answer) = answer {
+                    member.peer.accept(&answer.sdp);
+                }
+                seats = Some(first.clone());
+            }
+            Event::Answer(answer) => member.peer.accept(&answer.sdp),
+            Event::Seats(list) => seats = Some(list.clone()),
+            _ => {}
+        }
+        member.events.push(event);
+        if let Some(seats) = seats.filter(|seats| seats.rev >= member.seats.rev) {
+            let rev = seats.rev;
+            member.seats = seats;
+            if member.obedient {
+                let request = Request::Seated { rev };
+                let command = Command::Request { session, id: None, request };
+                self.worker.handle(Input::Command(command), self.now);
+            }
+        }
+    }
+
+    /// Lets time pass by one step.
+    pub fn step(&mut self) {
+        self.now += STEP;
+        let due: Vec<_> = self.wire.range(..=(self.now, u64::MAX)).map(|(key, _)| *key).collect();
+        for key in due {
+            let Some((from, to, bytes)) = self.wire.remove(&key) else { continue };
+            if to == self.server {
+                let handed_over = false;
+                self.worker
+                    .handle(Input::Datagram { from, to, bytes: &bytes, handed_over }, self.now);
+            } else if let Some(m) = self.members.values_mut().find(|m| m.peer.address == to) {
+                m.peer.handle_datagram(from, &bytes, self.now);
+            }
+        }
+        self.worker.handle(Input::Time, self.now);
+        self.collect();
+        let elapsed = self.now.duration_since(self.start).as_millis();
+        for n in self.members.keys().copied().collect::<Vec<_>>() {
+            self.step_member(n, elapsed);
+        }
+    }
+
+    fn step_member(&mut self, n: usize, elapsed: u128) {
+        let now = self.now;
+        let member = self.members.get_mut(&n).unwrap();
+        if member.peer.connected && !member.peer.closed {
+            if member.speaks && elapsed.is_multiple_of(20) {
+                member.peer.send(0, member.mark, 1, now);
+            }
+            if member.films && elapsed.is_multiple_of(40) {
+                member.peer.send(1, member.mark, 3, now);
+            }
+        }
+        if member.peer.deadline.is_none_or(|at| at <= now) {
+            member.peer.handle_time(now);
+        }
+        let (address, out) = (member.peer.address, std::mem::take(&mut member.peer.out));
+        self.send_all(address, out);
+    }
+
+    fn send_all(&mut self, from: SocketAddr, out: VecDeque<(SocketAddr, Vec<u8>)>) {
+        for (to, bytes) in out {
+            self.send(from, to, bytes);
+        }
+    }
+
+    pub fn run(&mut self, ms: u64) {
+        let until = self.now + Duration::from_millis(ms);
+        while self.now < until {
+            self.step();
+        }
+    }
+
+    /// Lets time pass until something holds, at most twenty virtual seconds.
+    pub fn until(&mut self, holds: impl Fn(&Self) -> bool, what: &str) -> Duration {
+        let from = self.now;
+        while !holds(self) {
+            assert!(self.now < from + Duration::from_secs(20), "never came to be: {what}");
+            self.step();
+        }
+        self.now - from
+    }
+
+    /// How many packets of `kind` of `mark` a member has received: those whose payload ends so.
+    pub fn heard(&self, n: usize, mark: u8) -> usize {
+        let is = |p: &&crate::support::peer::Received| p.payload.last() == Some(&mark);
+        self.members[&n].peer.received.iter().filter(is).count()
+    }
+
+    pub fn frames(&self, n: usize, mark: u8) -> usize {
+        let is = |p: &&crate::support::peer::Received| {
+            p.payload.last() == Some(&mark) && p.payload.len() > 100 && p.marker
+        };
+        self.members[&n].peer.received.iter().filter(is).count()
+    }
+
+    pub fn on_air(&mut self, n: usize) {
+        let member = self.members.get_mut(&n).unwrap();
+        member.speaks = true;
+        member.films = true;
+    }
+
+    pub fn mark(&self, n: usize) -> u8 {
+        self.members[&n].mark
+    }
+
+    pub fn forget_received(&mut self) {
+        for member in self.members.values_mut() {
+            member.peer.received.clear();
+        }
+    }
+}

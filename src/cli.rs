@@ -1,1 +1,117 @@
-//!
+//! Flags and environment into a [`Config`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, DoorLimits, MediaLimits};
+
+/// Most media threads: a user name has room for the number, and no machine has use for more.
+const MAX_WORKERS: usize = 64;
+
+/// A selective forwarding media server for video calls: one binary, one port.
+#[derive(Debug, Parser)]
+#[command(name = "fanlight", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Action>,
+    /// Port for everything: page, signaling and media (TCP and UDP)
+    #[arg(long, env = "FANLIGHT_PORT", default_value_t = 8443, global = true)]
+    port: u16,
+    /// Address to listen on [default: [::] and 0.0.0.0]
+    #[arg(long, env = "FANLIGHT_BIND")]
+    bind: Option<IpAddr>,
+    /// Address by which clients reach this machine from outside; may be repeated
+    #[arg(long, env = "FANLIGHT_PUBLIC_IP", value_delimiter = ',')]
+    public_ip: Vec<IpAddr>,
+    /// Name under which the page is opened; may be repeated
+    #[arg(long, env = "FANLIGHT_DOMAIN", value_delimiter = ',')]
+    domain: Vec<String>,
+    /// Where the certificate is kept
+    #[arg(long, env = "FANLIGHT_DATA_DIR", default_value = "fanlight-data")]
+    data_dir: PathBuf,
+    /// Media threads [default: one per core]
+    #[arg(long, env = "FANLIGHT_WORKERS", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
+    /// What to log: error, warn, info, debug, or module=level,…
+    #[arg(long, env = "FANLIGHT_LOG", default_value = "info")]
+    log: String,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Action {
+    /// Run the server (the default)
+    Serve,
+    /// Ask a running server on this machine whether it is well; exits 0 if it is
+    Health,
+}
+
+impl Cli {
+    /// What to do.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.command.unwrap_or(Action::Serve)
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What to log.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// The server's configuration.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+        Config {
+            bind: SocketAddr::new(self.bind.unwrap_or_else(any_address), self.port),
+            public_ips: self.public_ip.clone(),
+            data_dir: self.data_dir.clone(),
+            workers: self.workers.unwrap_or_else(|| u8::try_from(cores).unwrap_or(1)),
+            domains: self.domain.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            media: MediaLimits::default(),
+            doors: DoorLimits::default(),
+        }
+    }
+}
+
+/// All addresses of both families, or of IPv4 on a machine that has no IPv6.
+fn any_address() -> IpAddr {
+    match std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_fits_on_one_screen() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.lines().count() <= 24, "{help}");
+    }
+
+    #[test]
+    fn flags_become_a_configuration() {
+        let words = ["fanlight", "--port", "1", "--bind", "127.0.0.1", "--domain", "Meet.example"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        let config = cli.config();
+        assert_eq!(config.bind, SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert_eq!(config.domains, ["meet.example"]);
+        assert!(config.workers >= 1);
+        assert!(Cli::try_parse_from(["fanlight", "--workers", "0"]).is_err());
+        assert!(Cli::try_parse_from(["fanlight", "--prot", "1"]).is_err());
+    }
+}

@@ -1,1 +1,35 @@
-fn main() {}
+//! The `fanlight` program: chooses what to do and turns its result into an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use fanlight::cli::{Action, Cli};
+use fanlight::server;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = match tracing_subscriber::EnvFilter::try_new(cli.log()) {
+        Ok(filter) => filter,
+        Err(error) => return fail(&format!("--log cannot be read: {error}")),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    let result = match cli.action() {
+        Action::Serve => runtime.block_on(server::run(cli.config())),
+        Action::Health => runtime.block_on(server::ask_health(cli.port())),
+    };
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one sentence that a person is waiting for")]
+fn fail(sentence: &str) -> ExitCode {
+    eprintln!("fanlight: {sentence}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,379 @@
+//! The signaling messages as values: what a client may say, and the JSON of what it is told.
+//! `docs/protocol.md` is the contract; the fixtures hold both to it.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::envelope::Envelope;
+use crate::config::Config;
+use crate::ids::{DisplayName, RoomName, SessionId, TrackId};
+use crate::model::{ErrorCode, Notice, Refusal, Source};
+use crate::worker::command::{Event, NewTrack, SdpAnswer, Seats};
+
+/// The protocol version that is spoken here.
+const PROTOCOL: &str = "1";
+
+/// Longest `cid` and `mid` in bytes, and most tracks that an offer may list.
+const MAX_CID: usize = 128;
+const MAX_MID: usize = 16;
+const MAX_TRACKS: usize = 16;
+
+/// A `hello`.
+#[derive(Debug, Deserialize)]
+struct HelloData {
+    protocols: Vec<String>,
+    room: String,
+    name: String,
+    identity: Option<String>,
+    offer: Option<OfferData>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OfferData {
+    nid: u64,
+    sdp: String,
+    #[serde(default)]
+    tracks: Vec<TrackData>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TrackData {
+    mid: String,
+    cid: String,
+    source: Source,
+    name: Option<String>,
+    #[serde(default)]
+    muted: bool,
+    width: Option<u16>,
+    height: Option<u16>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TrackRef {
+    track_id: String,
+    #[serde(default)]
+    muted: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct SeatedData {
+    rev: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct PingData {
+    ts: Value,
+}
+
+/// Somebody who wants to come in.
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub room: RoomName,
+    pub name: DisplayName,
+    pub offer: Option<OfferText>,
+}
+
+/// An offer as it came.
+#[derive(Debug)]
+pub(super) struct OfferText {
+    pub nid: u64,
+    pub sdp: String,
+    pub tracks: Vec<NewTrack>,
+}
+
+/// What a client says once it is in.
+#[derive(Debug)]
+pub(super) enum ClientMessage {
+    Offer(OfferText),
+    Candidate,
+    Seated { rev: u64 },
+    Mute { track: TrackId, muted: bool },
+    Unpublish { track: TrackId },
+    Ping { ts: Value },
+    Unknown,
+}
+
+/// What is wrong with a message: a `bad-message` with a place, or a refusal of its own.
+pub(super) type Wrong = Refusal;
+
+fn bad(message: impl Into<String>) -> Wrong {
+    Refusal::new(ErrorCode::BadMessage, message)
+}
+
+impl Hello {
+    /// Reads a `hello`.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn read(envelope: &Envelope) -> Result<Self, Wrong> {
+        let data: HelloData = envelope.data().map_err(bad)?;
+        if !data.protocols.iter().any(|protocol| protocol == PROTOCOL) {
+            let text = format!("This server speaks protocol {PROTOCOL}.");
+            return Err(Refusal::new(ErrorCode::UnsupportedProtocol, text));
+        }
+        if data.identity.is_some() {
+            let text = "data.identity: without tokens the server makes the identity.";
+            return Err(Refusal::new(ErrorCode::NotAllowed, text));
+        }
+        let room =
+            RoomName::new(&data.room).map_err(|error| bad(format!("data.room: {error}.")))?;
+        let name =
+            DisplayName::new(&data.name).map_err(|error| bad(format!("data.name: {error}.")))?;
+        let offer = data.offer.map(|offer| offer.check("data.offer")).transpose()?;
+        Ok(Self { room, name, offer })
+    }
+}
+
+impl OfferData {
+    fn check(self, at: &str) -> Result<OfferText, Wrong> {
+        if self.tracks.len() > MAX_TRACKS {
+            let text = format!("{at}.tracks: at most {MAX_TRACKS} tracks.");
+            return Err(Refusal::new(ErrorCode::TooMany, text));
+        }
+        let check = |(n, track): (usize, TrackData)| track.check(&format!("{at}.tracks.{n}"));
+        let tracks = self.tracks.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
+        Ok(OfferText { nid: self.nid, sdp: self.sdp, tracks })
+    }
+}
+
+impl TrackData {
+    fn check(self, at: &str) -> Result<NewTrack, Wrong> {
+        if self.mid.is_empty() || self.mid.len() > MAX_MID {
+            return Err(bad(format!("{at}.mid: must have 1 to {MAX_MID} bytes.")));
+        }
+        if self.cid.is_empty() || self.cid.len() > MAX_CID {
+            return Err(bad(format!("{at}.cid: must have 1 to {MAX_CID} bytes.")));
+        }
+        let name = self.name.map(|name| DisplayName::new(&name)).transpose();
+        Ok(NewTrack {
+            mid: self.mid,
+            cid: self.cid,
+            source: self.source,
+            name: name.map_err(|error| bad(format!("{at}.name: {error}.")))?,
+            muted: self.muted,
+            width: self.width,
+            height: self.height,
+        })
+    }
+}
+
+impl ClientMessage {
+    /// Reads a message of a client that is in.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn read(envelope: &Envelope) -> Result<Self, Wrong> {
+        Ok(match envelope.kind.as_str() {
+            "offer" => {
+                let data: OfferData = envelope.data().map_err(bad)?;
+                Self::Offer(data.check("data")?)
+            }
+            "candidate" => Self::Candidate,
+            "seated" => {
+                let data: SeatedData = envelope.data().map_err(bad)?;
+                Self::Seated { rev: data.rev }
+            }
+            "mute" => {
+                let data: TrackRef = envelope.data().map_err(bad)?;
+                Self::Mute { track: track(&data.track_id)?, muted: data.muted }
+            }
+            "unpublish" => {
+                let data: TrackRef = envelope.data().map_err(bad)?;
+                Self::Unpublish { track: track(&data.track_id)? }
+            }
+            "ping" => {
+                let data: PingData = envelope.data().map_err(bad)?;
+                Self::Ping { ts: data.ts }
+            }
+            _ => Self::Unknown,
+        })
+    }
+}
+
+fn track(id: &str) -> Result<TrackId, Wrong> {
+    let missing = || Refusal::new(ErrorCode::NoSuchTrack, format!("There is no track {id:.40}."));
+    TrackId::parse(id).ok_or_else(missing)
+}
+
+/// What the welcome says beside the room.
+#[derive(Debug)]
+pub(super) struct Welcome<'a> {
+    pub id: Option<u64>,
+    pub session: SessionId,
+    pub room: &'a RoomName,
+    pub config: &'a Config,
+    pub node: &'a str,
+}
+
+/// A message to the client, and whether it changes state and so is numbered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ServerMessage {
+    kind: &'static str,
+    id: Option<u64>,
+    numbered: bool,
+    data: Option<Value>,
+}
+
+impl ServerMessage {
+    fn state(kind: &'static str, data: Value) -> Self {
+        Self { kind, id: None, numbered: true, data: Some(data) }
+    }
+
+    fn plain(kind: &'static str, data: Value) -> Self {
+        Self { kind, id: None, numbered: false, data: Some(data) }
+    }
+
+    /// A refusal, under the id of its request if that had one.
+    pub fn error(id: Option<u64>, refusal: &Refusal) -> Self {
+        Self { id, ..Self::plain("error", json!(refusal)) }
+    }
+
+    /// The answer to a ping.
+    pub fn pong(ts: &Value) -> Self {
+        Self::plain("pong", json!({ "ts": ts }))
+    }
+
+    /// The message as JSON; `seq` rises if it is numbered.
+    pub fn render(self, seq: &mut u64) -> Value {
+        let mut object = Map::new();
+        object.insert("type".to_owned(), self.kind.into());
+        if let Some(id) = self.id {
+            object.insert("id".to_owned(), id.into());
+        }
+        if self.numbered {
+            *seq += 1;
+            object.insert("seq".to_owned(), (*seq).into());
+        }
+        if let Some(data) = self.data {
+            object.insert("data".to_owned(), data);
+        }
+        Value::Object(object)
+    }
+
+    /// What an event says to the client it is for. The first one takes `welcome`.
+    pub fn of(event: &Event, welcome: &Welcome<'_>) -> Vec<Self> {
+        match event {
+            Event::Joined { participants, me, answer, seats } => {
+                let mut data = welcome.data();
+                data["me"] = json!(me);
+                data["me"]["permissions"] =
+                    json!({ "publish": true, "subscribe": true, "data": true });
+                data["participants"] = json!(participants);
+                if let Some(answer) = answer {
+                    data["answer"] = answer_data(answer);
+                }
+                let first = Self { id: welcome.id, ..Self::state("welcome", data) };
+                vec![first, seats_message(seats)]
+            }
+            Event::Refused { id, refusal } => vec![Self::error(*id, refusal)],
+            Event::Done { id } => {
+                vec![Self { kind: "ok", id: Some(*id), numbered: false, data: None }]
+            }
+            Event::Answer(answer) => vec![Self::plain("answer", answer_data(answer))],
+            Event::Notice(notice) => vec![notice_message(notice)],
+            Event::Seats(seats) => vec![seats_message(seats)],
+            Event::StreamState(state) => {
+                let mut data = json!({
+                    "trackId": state.track,
+                    "active": state.active,
+                    "reason": state.reason,
+                });
+                if let Some(viewer) = &state.viewer {
+                    data["viewer"] = json!(viewer);
+                }
+                vec![Self::state("streamState", data)]
+            }
+            Event::Speakers(speakers) => {
+                // A float would be written with all the digits of its binary form.
+                let speakers: Vec<Value> = speakers
+                    .iter()
+                    .map(|speaker| {
+                        let level = (f64::from(speaker.level) * 100.0).round() / 100.0;
+                        json!({ "identity": speaker.identity, "level": level })
+                    })
+                    .collect();
+                vec![Self::plain("speakers", json!({ "speakers": speakers }))]
+            }
+            Event::Goodbye { reason, retry, after_ms } => {
+                let data = json!({ "reason": reason, "retry": retry, "afterMs": after_ms });
+                vec![Self::state("goodbye", data)]
+            }
+        }
+    }
+}
+
+impl Welcome<'_> {
+    fn data(&self) -> Value {
+        let doors = &self.config.doors;
+        json!({
+            "protocol": PROTOCOL,
+            "server": { "version": env!("CARGO_PKG_VERSION"), "node": self.node },
+            "session": { "id": self.session, "graceMs": millis(doors.grace) },
+            "room": self.room,
+            "iceServers": [],
+            "ping": {
+                "intervalMs": millis(doors.ping_every),
+                "timeoutMs": millis(doors.ping_timeout),
+            },
+            "limits": {
+                "dataBytes": self.config.media.data_bytes,
+                "messageBytes": super::signal::MAX_MESSAGE,
+                "offerBytes": super::signal::MAX_OFFER,
+                "seats": self.config.media.seats,
+                "tracks": self.config.media.tracks,
+            },
+            "resumed": false,
+        })
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn answer_data(answer: &SdpAnswer) -> Value {
+    let tracks: Map<String, Value> =
+        answer.tracks.iter().map(|(cid, id)| (cid.clone(), json!(id))).collect();
+    json!({ "nid": answer.nid, "sdp": answer.sdp, "tracks": tracks })
+}
+
+fn seats_message(seats: &Seats) -> ServerMessage {
+    let occupied: Vec<Value> =
+        seats.occupied.iter().map(|(mid, track)| json!({ "mid": mid, "trackId": track })).collect();
+    ServerMessage::state(
+        "seats",
+        json!({
+            "rev": seats.rev,
+            "want": { "audio": seats.want, "video": seats.want },
+            "occupied": occupied,
+            "unseated": seats.unseated,
+        }),
+    )
+}
+
+fn notice_message(notice: &Notice) -> ServerMessage {
+    match notice {
+        Notice::Joined(participant) => {
+            ServerMessage::state("joined", json!({ "participant": participant }))
+        }
+        Notice::Leaving { identity, reason } => {
+            ServerMessage::state("leaving", json!({ "identity": identity, "reason": reason }))
+        }
+        Notice::Left { identity, reason } => {
+            ServerMessage::state("left", json!({ "identity": identity, "reason": reason }))
+        }
+        Notice::Published { identity, track } => {
+            ServerMessage::state("published", json!({ "identity": identity, "track": track }))
+        }
+        Notice::Unpublished { identity, track } => {
+            ServerMessage::state("unpublished", json!({ "identity": identity, "trackId": track }))
+        }
+        Notice::TrackUpdated { identity, track } => {
+            ServerMessage::state("trackUpdated", json!({ "identity": identity, "track": track }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,13 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 # The compiler is the one that rust-toolchain.toml pins; it is fetched if the image has another.
 COPY rust-toolchain.toml Cargo.toml Cargo.lock ./
+# Cargo wants to see every target that Cargo.toml names, built or not.
+COPY benches ./benches
 COPY src ./src
 COPY web ./web
 # Dependencies and what was built of them stay in the caches from one build to the next.
+# Line tables make up most of the binary; the names of functions stay for a report of a panic.
+ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin fanlight \

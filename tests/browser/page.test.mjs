@@ -26,7 +26,7 @@ before(async () => {
 after(async () => {
   await browsers.close();
   takeAddressAway();
-  assert.equal(await server?.stop(), 0, 'the server ends in good order');
+  if (server) assert.equal(await server.stop(), 0, 'the server ends in good order');
 });
 
 async function open(path, role, { flags, at = server } = {}) {

@@ -35,7 +35,7 @@ pub struct Cli {
     #[arg(long, env = "FANLIGHT_WORKERS", value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
     /// What to log: error, warn, info, debug, or module=level,…
-    #[arg(long, env = "FANLIGHT_LOG", default_value = "info")]
+    #[arg(long, env = "FANLIGHT_LOG", default_value = "info,str0m=error")]
     log: String,
 }
 

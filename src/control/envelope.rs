@@ -52,7 +52,7 @@ impl Envelope {
         let Some(Value::String(kind)) = object.remove("type") else {
             return Err(bad(id, "type: must be a text."));
         };
-        let data = object.remove("data").unwrap_or(Value::Object(Map::new()));
+        let data = object.remove("data").unwrap_or_else(|| Value::Object(Map::new()));
         if !data.is_object() {
             return Err(bad(id, "data: must be an object."));
         }

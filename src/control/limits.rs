@@ -26,7 +26,7 @@ impl fmt::Debug for Limits {
 fn quota(count: u32, period: Duration) -> Quota {
     let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
     let each = period / count.get();
-    Quota::with_period(each).unwrap_or(Quota::per_second(count)).allow_burst(count)
+    Quota::with_period(each).unwrap_or_else(|| Quota::per_second(count)).allow_burst(count)
 }
 
 impl Limits {
@@ -66,7 +66,7 @@ pub(super) fn network(ip: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = ip.segments();
             std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 use super::App;
 use crate::counts::{DELAY_BUCKETS_US, DropReason, Histogram};
 use crate::io::mailbox::WorkerHandle;
+use crate::model::Kind;
 use crate::worker::report::{ByKind, Flow, Report};
 
 /// Counters of the doors, and everything that is shown.
@@ -141,6 +142,22 @@ fn counters(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {
     family(name, help, MetricType::COUNTER, metrics)
 }
 
+/// A count of both directions and kinds.
+fn flows(reports: &[Report], of: fn(&Flow) -> u64) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    for (direction, inwards) in [("in", true), ("out", false)] {
+        for (name, kind) in [("audio", Kind::Audio), ("video", Kind::Video)] {
+            let flow = |report: &Report| {
+                let totals = &report.totals;
+                of(if inwards { &totals.rtp_in } else { &totals.rtp_out }.of(kind))
+            };
+            let total = reports.iter().map(flow).sum();
+            metrics.push(counter(&[("direction", direction), ("kind", name)], total));
+        }
+    }
+    metrics
+}
+
 fn media(reports: &[Report]) -> Vec<MetricFamily> {
     let total = |of: &dyn Fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let directed = |into: fn(&Report) -> u64, out: fn(&Report) -> u64| {
@@ -148,22 +165,6 @@ fn media(reports: &[Report]) -> Vec<MetricFamily> {
             counter(&[("direction", "in")], total(&into)),
             counter(&[("direction", "out")], total(&out)),
         ]
-    };
-    let flows = |of: fn(&Flow) -> u64| {
-        let mut metrics = Vec::new();
-        for direction in ["in", "out"] {
-            for kind in [crate::model::Kind::Audio, crate::model::Kind::Video] {
-                let flow = |report: &Report| {
-                    let totals = &report.totals;
-                    let by = if direction == "in" { &totals.rtp_in } else { &totals.rtp_out };
-                    of(by.of(kind))
-                };
-                let name = if kind == crate::model::Kind::Audio { "audio" } else { "video" };
-                let labels = [("direction", direction), ("kind", name)];
-                metrics.push(counter(&labels, total(&flow)));
-            }
-        }
-        metrics
     };
     let drops = DropReason::ALL
         .iter()
@@ -185,12 +186,12 @@ fn media(reports: &[Report]) -> Vec<MetricFamily> {
         counters(
             "fanlight_rtp_packets_total",
             "RTP packets from publishers (in) and to viewers (out).",
-            flows(|flow| flow.packets),
+            flows(reports, |flow| flow.packets),
         ),
         counters(
             "fanlight_rtp_bytes_total",
             "Bytes of RTP payload from publishers (in) and to viewers (out).",
-            flows(|flow| flow.bytes),
+            flows(reports, |flow| flow.bytes),
         ),
         counters(
             "fanlight_datagrams_total",

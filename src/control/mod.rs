@@ -108,7 +108,6 @@ impl App {
     }
 
     /// Every route. Whatever is not here is a page, or leads back to one.
-    #[must_use]
     pub fn router(&self) -> Router {
         let operator = Router::new()
             .route("/v1/rooms", get(admin::list))

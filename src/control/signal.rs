@@ -273,7 +273,7 @@ impl Session {
         let until = Instant::now() + self.visitor.app.config.doors.grace;
         loop {
             match timeout_at(until, self.member.events.recv()).await {
-                Ok(Some(Event::Goodbye { .. })) | Ok(None) => return,
+                Ok(Some(Event::Goodbye { .. }) | None) => return,
                 Ok(Some(_)) => {}
                 Err(_) => break,
             }

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { Browsers, devicesDenied, screenshot } from './support/browsers.mjs';
+import { Browsers, comesToRest, devicesDenied, screenshot } from './support/browsers.mjs';
 import { ensureOutsideAddress, outsideAddress } from './support/machine.mjs';
 import { Person } from './support/person.mjs';
 import { Server } from './support/server.mjs';
@@ -26,7 +26,7 @@ before(async () => {
 after(async () => {
   await browsers.close();
   takeAddressAway();
-  assert.equal(await server?.stop(), 0, 'the server ends in good order');
+  if (server) assert.equal(await server.stop(), 0, 'the server ends in good order');
 });
 
 async function open(path, role, { flags, at = server } = {}) {
@@ -40,6 +40,7 @@ async function scheme(person, value) {
 
 /** No serious fault in the eyes of axe. */
 async function isAccessible(person) {
+  await comesToRest(person.page);
   await person.ask(axe);
   const found = await person.ask(async () => {
     const { violations } = await window.axe.run(document);

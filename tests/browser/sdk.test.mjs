@@ -22,7 +22,7 @@ before(async () => {
 after(async () => {
   for (const person of everybody) await person.close();
   await browsers.close();
-  assert.equal(await server?.stop(), 0, 'the server ends in good order');
+  if (server) assert.equal(await server.stop(), 0, 'the server ends in good order');
 });
 
 /** Somebody in a call with as little as a developer would write. */

@@ -79,8 +79,19 @@ export class Browsers {
   }
 }
 
+/** Waits until nothing on the page glides or fades any more. */
+export async function comesToRest(page) {
+  await limited('transitions end', page.evaluate(async () => {
+    // Two frames: one for the style to change, one for its transitions to begin.
+    for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+    const moving = document.getAnimations().filter(({ playState }) => playState === 'running');
+    await Promise.allSettled(moving.map(({ finished }) => finished));
+  }));
+}
+
 /** A picture of a page in target/screenshots. */
 export async function screenshot(page, name) {
+  await comesToRest(page);
   const path = resolve(screenshots, `${name}.png`);
   await limited(`the screenshot ${name}`, page.screenshot({ path }));
 }

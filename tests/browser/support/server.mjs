@@ -5,7 +5,7 @@ import { createWriteStream, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { limited, until } from './wait.mjs';
+import { Hopeless, limited, until } from './wait.mjs';
 
 const binary = resolve(process.env.FANLIGHT_BIN ?? 'target/debug/fanlight');
 const logs = resolve('target/test-logs');
@@ -52,7 +52,7 @@ export class Server {
     let over;
     this.ended.then((how) => (over = how));
     await until(`${binary} is ready`, async () => {
-      if (over !== undefined) throw new Error(`it ended (${over}): ${this.said.slice(-2000)}`);
+      if (over !== undefined) throw new Hopeless(`${binary} ended (${over}): ${this.said.slice(-2000)}`);
       const answer = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(2000) });
       return answer.ok;
     });

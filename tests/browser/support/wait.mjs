@@ -13,6 +13,9 @@ export async function limited(what, promise, ms = 20_000) {
   }
 }
 
+/** What no waiting can mend. */
+export class Hopeless extends Error {}
+
 /**
  * Asks `probe` again and again until it gives something true, and returns that.
  * The error after the deadline holds the last answer.
@@ -25,6 +28,7 @@ export async function until(what, probe, { within = 15_000, every = 100 } = {}) 
       last = await probe();
       if (last) return last;
     } catch (error) {
+      if (error instanceof Hopeless) throw error;
       last = error;
     }
     if (performance.now() - began > within) {

@@ -103,11 +103,6 @@ fn check(app: &App, request: &Request) -> Result<Option<Response>, ApiError> {
     let headers = request.headers();
     let host = Host::of(headers)
         .ok_or(ApiError::BadRequest("The request needs one Host that names this server."))?;
-    let smuggled = headers.contains_key(header::CONTENT_LENGTH)
-        && headers.contains_key(header::TRANSFER_ENCODING);
-    if smuggled || headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
-        return Err(ApiError::BadRequest("The request has two lengths."));
-    }
     if request.uri().to_string().len() > MAX_URI {
         return Err(ApiError::AddressTooLong);
     }

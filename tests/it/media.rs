@@ -1,0 +1,157 @@
+//! Real sockets, real threads: what a member says and sends reaches the others.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::net::UdpSocket;
+
+use crate::client::{LIMIT, Socket, TestServer, config};
+use crate::support::peer::{Peer, Wishes};
+
+/// A client with a UDP socket of its own.
+struct Person {
+    peer: Peer,
+    udp: UdpSocket,
+    socket: Socket,
+    welcome: Value,
+}
+
+impl Person {
+    async fn join(server: &TestServer, room: &str, name: &str) -> Self {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = Peer::new(udp.local_addr().unwrap(), now());
+        let wishes = Wishes { audio: true, video: true, seats: 2, data: true };
+        let (nid, sdp, _) = peer.offer(wishes);
+        let mids: Vec<String> = peer.streams.iter().map(|stream| stream.mid.to_string()).collect();
+        let tracks = json!([
+            { "mid": mids[0], "cid": "mic", "source": "microphone" },
+            { "mid": mids[1], "cid": "cam", "source": "camera" },
+        ]);
+        let mut socket = server.socket().await;
+        let offer = json!({ "nid": nid, "sdp": sdp, "tracks": tracks });
+        let data = json!({ "protocols": ["1"], "room": room, "name": name, "offer": offer });
+        socket.send("hello", data).await;
+        let welcome = socket.next("welcome").await;
+        peer.accept(welcome["data"]["answer"]["sdp"].as_str().unwrap());
+        Self { peer, udp, socket, welcome }
+    }
+
+    /// Sends and receives for a moment.
+    async fn breathe(&mut self) {
+        self.peer.handle_time(now());
+        for (to, bytes) in std::mem::take(&mut self.peer.out) {
+            self.udp.send_to(&bytes, to).await.unwrap();
+        }
+        let mut buffer = [0; 2_000];
+        let received = self.udp.recv_from(&mut buffer);
+        if let Ok(Ok((len, from))) = tokio::time::timeout(Duration::from_millis(5), received).await
+        {
+            self.peer.handle_datagram(from, &buffer[..len], now());
+        }
+    }
+
+    async fn publish(&mut self, mark: u8) {
+        self.peer.send(0, mark, 1, now());
+        self.peer.send(1, mark, 3, now());
+        self.breathe().await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "these clients live in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Lets everybody breathe until something holds.
+async fn until(people: &mut [Person], holds: impl Fn(&[Person]) -> bool, what: &str) {
+    let from = now();
+    while !holds(people) {
+        assert!(from.elapsed() < LIMIT, "never came to be: {what}");
+        for person in people.iter_mut() {
+            person.breathe().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_members_over_real_sockets_see_and_hear_each_other() {
+    let server = TestServer::start("media").await;
+    let mut people =
+        vec![Person::join(&server, "r", "Ada").await, Person::join(&server, "r", "Kofi").await];
+    until(&mut people, |all| all.iter().all(|p| p.peer.connected), "both media paths").await;
+    let rev = people[1].socket.next("seats").await["data"]["rev"].clone();
+    people[1].socket.raw(&json!({ "type": "seated", "data": { "rev": rev } }).to_string()).await;
+    let from = now();
+    while people[1].peer.received.len() < 60 {
+        assert!(from.elapsed() < LIMIT, "{} packets came", people[1].peer.received.len());
+        people[0].publish(7).await;
+        people[1].breathe().await;
+    }
+    let received = &people[1].peer.received;
+    assert!(received.iter().all(|packet| packet.payload.last() == Some(&7)));
+    assert!(received.iter().any(|packet| packet.payload.len() > 100), "pictures");
+    assert!(received.iter().any(|packet| packet.payload.len() < 100), "sound");
+    let both = r#"fanlight_participants{state="connected"} 2"#;
+    server.metrics_until(|text| text.contains(both)).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rooms_are_spread_and_a_datagram_on_the_wrong_socket_finds_its_owner() {
+    let mut config = config("spread");
+    config.workers = 4;
+    let server = TestServer::with(config).await;
+    let mut people = Vec::new();
+    for n in 0..8 {
+        people.push(Person::join(&server, &format!("room{n}"), "Ada").await);
+    }
+    until(&mut people, |all| all.iter().all(|p| p.peer.connected), "all media paths").await;
+    let workers: std::collections::BTreeSet<String> = people
+        .iter()
+        .map(|p| p.welcome["data"]["me"]["tracks"][0]["id"].as_str().unwrap()[..2].to_owned())
+        .collect();
+    assert_eq!(workers.len(), 4, "eight rooms on four workers: {workers:?}");
+    // The kernel spreads datagrams over the sockets as it likes.
+    let none = "fanlight_datagrams_handed_over_total 0\n";
+    server.metrics_until(|text| !text.contains(none)).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_names_the_address_by_which_the_page_was_found() {
+    let mut config = config("reach");
+    config.public_ips = vec!["192.0.2.77".parse().unwrap()];
+    let server = TestServer::with(config).await;
+    let person = Person::join(&server, "r", "Ada").await;
+    let sdp = person.welcome["data"]["answer"]["sdp"].as_str().unwrap();
+    for address in ["127.0.0.1", "192.0.2.77"] {
+        let candidate = format!(" {address} {} typ host", server.port);
+        assert!(sdp.contains(&candidate), "{address} is no candidate in {sdp}");
+    }
+    assert!(!sdp.contains("typ srflx"));
+    let stranger: SocketAddr = server.address();
+    assert_eq!(stranger.port(), server.port);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_socket_leaves_after_the_grace_time_and_a_closed_one_at_once() {
+    let mut config = config("grace");
+    config.doors.grace = Duration::from_millis(400);
+    let server = TestServer::with(config).await;
+    let (mut ada, _) = server.join("r", "Ada").await;
+    let (kofi, _) = server.join("r", "Kofi").await;
+    let (mina, _) = server.join("r", "Mina").await;
+    ada.next("joined").await;
+    ada.next("joined").await;
+    let from = now();
+    drop(kofi);
+    assert_eq!(ada.next("leaving").await["data"]["reason"], "timeout");
+    assert!(from.elapsed() >= Duration::from_millis(350), "media goes on for the grace time");
+    assert_eq!(ada.next("left").await["data"]["reason"], "timeout");
+    let closing = tokio::spawn(mina.close());
+    assert_eq!(ada.next("left").await["data"]["reason"], "client");
+    closing.await.unwrap();
+    server.stop().await;
+}

@@ -12,30 +12,33 @@ const MAX_WORKERS: usize = 64;
 
 /// A selective forwarding media server for video calls: one binary, one port.
 #[derive(Debug, Parser)]
-#[command(name = "fanlight", version, about, max_term_width = 100)]
+#[command(name = "fanlight", version, max_term_width = 100)]
+#[command(
+    after_help = "Each option is read from FANLIGHT_<OPTION> too, for example FANLIGHT_PUBLIC_IP."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Action>,
     /// Port for everything: page, signaling and media (TCP and UDP)
-    #[arg(long, env = "FANLIGHT_PORT", default_value_t = 8443, global = true)]
+    #[arg(long, env = "FANLIGHT_PORT", hide_env = true, default_value_t = 8443, global = true)]
     port: u16,
-    /// Address to listen on [default: [::] and 0.0.0.0]
-    #[arg(long, env = "FANLIGHT_BIND")]
+    /// Address to listen on; without it all of IPv6 and IPv4
+    #[arg(long, env = "FANLIGHT_BIND", hide_env = true)]
     bind: Option<IpAddr>,
     /// Address by which clients reach this machine from outside; may be repeated
-    #[arg(long, env = "FANLIGHT_PUBLIC_IP", value_delimiter = ',')]
+    #[arg(long, env = "FANLIGHT_PUBLIC_IP", hide_env = true, value_delimiter = ',')]
     public_ip: Vec<IpAddr>,
     /// Name under which the page is opened; may be repeated
-    #[arg(long, env = "FANLIGHT_DOMAIN", value_delimiter = ',')]
+    #[arg(long, env = "FANLIGHT_DOMAIN", hide_env = true, value_delimiter = ',')]
     domain: Vec<String>,
     /// Where the certificate is kept
-    #[arg(long, env = "FANLIGHT_DATA_DIR", default_value = "fanlight-data")]
+    #[arg(long, env = "FANLIGHT_DATA_DIR", hide_env = true, default_value = "fanlight-data")]
     data_dir: PathBuf,
-    /// Media threads [default: one per core]
-    #[arg(long, env = "FANLIGHT_WORKERS", value_parser = clap::value_parser!(u8).range(1..=64))]
+    /// Media threads; without it one per core
+    #[arg(long, env = "FANLIGHT_WORKERS", hide_env = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
     /// What to log: error, warn, info, debug, or module=level,…
-    #[arg(long, env = "FANLIGHT_LOG", default_value = "info,str0m=error")]
+    #[arg(long, env = "FANLIGHT_LOG", hide_env = true, default_value = "info,str0m=error")]
     log: String,
 }
 

@@ -81,10 +81,15 @@ test('a message in any direction is read by everybody exactly once', TIMEOUT, as
 for (const kind of ['Chromium', 'Firefox']) {
   const cast = () => (kind === 'Chromium' ? [ada, [bob, finn]] : [finn, [ada, bob]]);
 
-  test(`a microphone muted in ${kind} is marked and sends nobody a packet until unmuted`, TIMEOUT, async () => {
+  test(`a microphone muted in ${kind} is marked as silent and sends nobody a packet until unmuted`, TIMEOUT, async () => {
     const [speaker, others] = cast();
+    const speaks = async (listener) => /speaking/.test((await listener.look(speaker.name)).words);
+    for (const listener of others) {
+      await until(`${listener.name} sees who speaks`, () => speaks(listener));
+    }
     await speaker.press('Mute');
     for (const listener of others) {
+      await until(`${listener.name} sees who is silent`, async () => !(await speaks(listener)));
       await until(`${listener.name} sees the mark`, async () => {
         const { labels, words } = await listener.look(speaker.name);
         return /muted/i.test([...labels, words].join(' ')) || undefined;

@@ -29,8 +29,8 @@ after(async () => {
   if (server) assert.equal(await server.stop(), 0, 'the server ends in good order');
 });
 
-async function open(path, role, { flags, at = server } = {}) {
-  const browser = await browsers.get('chromium', flags);
+async function open(path, role, { kind = 'chromium', flags, at = server } = {}) {
+  const browser = await browsers.get(kind, flags);
   return Person.open(browser, path.startsWith('http') ? path : at.url + path, role);
 }
 
@@ -178,19 +178,21 @@ test('a browser that keeps the camera for secure addresses is told the address',
   await ada.close();
 });
 
-test('plain HTTP from another machine is led to HTTPS, where a call works', TIMEOUT, async () => {
-  const lan = `http://${outsideAddress()}:${server.port}/r/lan`;
-  const ada = await open(lan, { name: 'Ada', colour: 'red' });
-  assert.equal(new URL(ada.page.url()).protocol, 'https:');
-  assert.equal(new URL(ada.page.url()).pathname, '/r/lan');
-  await ada.join();
-  const bob = await open('/r/lan', { name: 'Bob', colour: 'green' });
-  await bob.join();
-  await ada.sees(bob);
-  await bob.sees(ada);
-  assert.deepEqual(ada.errors, []);
-  for (const person of [ada, bob]) await person.close();
-});
+for (const kind of ['chromium', 'firefox']) {
+  test(`plain HTTP from another machine is led to HTTPS, where a call works in ${kind}`, TIMEOUT, async () => {
+    const lan = `http://${outsideAddress()}:${server.port}/r/lan`;
+    const ada = await open(lan, { name: 'Ada', colour: 'red' }, { kind });
+    const address = new URL(ada.page.url());
+    assert.deepEqual([address.protocol, address.pathname], ['https:', '/r/lan']);
+    await ada.join();
+    const bob = await open('/r/lan', { name: 'Bob', colour: 'green' });
+    await bob.join();
+    await ada.sees(bob);
+    await bob.sees(ada);
+    assert.deepEqual(ada.errors, []);
+    for (const person of [ada, bob]) await person.close();
+  });
+}
 
 test('a server that goes away is said so, and everybody is back when it returns', TIMEOUT, async () => {
   const own = await Server.start('gone');

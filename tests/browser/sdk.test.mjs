@@ -140,6 +140,19 @@ test('a hundred messages in one breath arrive once each and in order', TIMEOUT, 
   }
 });
 
+test('another camera takes over without a new offer', TIMEOUT, async () => {
+  const offers = await ada.ask(async () => {
+    const connection = window.__test.connections.at(-1);
+    let count = 0;
+    connection.addEventListener('signalingstatechange', () => (count += 1));
+    await window.room.switchActiveDevice('videoinput', 'another');
+    return count;
+  });
+  assert.equal(offers, 0);
+  for (const viewer of [bob, finn]) await viewer.sees({ name: 'Ada', channels: 'rb' });
+  assert.deepEqual((await ada.ask(() => window.__test.devices())).sort(), ['camera', 'microphone']);
+});
+
 test('who leaves is said to leave first and is gone then', TIMEOUT, async () => {
   const eve = await arrive('chromium', 'Eve', 'cyan');
   await ada.sees(eve);

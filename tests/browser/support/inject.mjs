@@ -70,7 +70,9 @@ export function stage({ colour, tone, width, height, fps, screen, insecure }) {
   devices.getUserMedia = async (wanted = {}) => {
     const tracks = [];
     if (wanted.audio) tracks.push(capture('microphone', sound()));
-    if (wanted.video) tracks.push(capture('camera', picture(colour, width, height)));
+    // Another camera, asked for by its id, shows another colour.
+    const fill = wanted.video?.deviceId?.exact ? screen : colour;
+    if (wanted.video) tracks.push(capture('camera', picture(fill, width, height)));
     return new MediaStream(tracks);
   };
   devices.getDisplayMedia = async () => {

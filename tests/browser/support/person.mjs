@@ -20,8 +20,8 @@ const TONES = { red: 440, green: 620, blue: 850, yellow: 1130, cyan: 1500, magen
 /** Two tones are one if they are this near: two and a half bins of the analyser. */
 const NEAR = 15;
 
-/** Errors in the console that are no fault: what a test brings about on purpose is named there. */
-const HARMLESS = [/ICE failed, add a STUN server/];
+/** Errors in the console that are no fault: the icon that a browser asks for beside a bare text. */
+const HARMLESS = [/favicon\.ico/];
 
 export class Person {
   /**
@@ -49,7 +49,7 @@ export class Person {
 
   #listen() {
     this.page.on('console', (message) => {
-      if (message.type() === 'error') this.complaints.push(message.text());
+      if (message.type() === 'error') this.complaints.push(`${message.text()} ${message.location()?.url ?? ''}`.trim());
     });
     this.page.on('pageerror', (error) => {
       this.complaints.push(String(error?.message ?? error));

@@ -49,14 +49,16 @@ pub fn load_or_make(config: &Config) -> anyhow::Result<Certificate> {
         .with_context(|| format!("cannot make the data directory {}", dir.display()))?;
     let names = names(config);
     let (chain, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
-    let (list, wanted) = (dir.join("certificate.names"), names.join("\n"));
+    let list = dir.join("certificate.names");
     let fresh = fs::metadata(&chain)
         .and_then(|meta| meta.modified())
         .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < RENEW_AFTER));
-    let same = fs::read_to_string(&list).is_ok_and(|known| known == wanted);
-    if !(fresh && same && key.exists()) {
+    // A name too many does no harm; another certificate is another warning in every browser.
+    let known = fs::read_to_string(&list).unwrap_or_default();
+    let named = names.iter().all(|name| known.lines().any(|line| line == name));
+    if !(fresh && named && key.exists()) {
         make(&names, &chain, &key)
-            .and_then(|()| write(&list, wanted.as_bytes(), 0o644))
+            .and_then(|()| write(&list, names.join("\n").as_bytes(), 0o644))
             .with_context(|| format!("cannot write to the data directory {}", dir.display()))?;
     }
     let acceptor = acceptor(&chain, &key)
@@ -96,7 +98,8 @@ fn make(names: &[String], chain: &Path, key: &Path) -> anyhow::Result<()> {
     let now = SystemTime::now();
     params.not_before = (now - Duration::from_secs(24 * 3600)).into();
     params.not_after = (now - Duration::from_secs(24 * 3600) + VALID).into();
-    let pair = KeyPair::generate()?;
+    let kept = fs::read_to_string(key).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
+    let pair = kept.map_or_else(KeyPair::generate, Ok)?;
     let certificate = params.self_signed(&pair)?;
     write(key, pair.serialize_pem().as_bytes(), 0o600)?;
     write(chain, certificate.pem().as_bytes(), 0o644)
@@ -157,8 +160,13 @@ mod tests {
         assert_eq!(fs::read_to_string(&chain).unwrap(), before, "it is kept");
         let mode = fs::metadata(first.data_dir.join("key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "the key is nobody else's");
+        load_or_make(&Config { domains: Vec::new(), ..first.clone() }).unwrap();
+        assert_eq!(fs::read_to_string(&chain).unwrap(), before, "a name too many does no harm");
+        let key = fs::read_to_string(first.data_dir.join("key.pem")).unwrap();
         load_or_make(&Config { domains: vec!["b.example".to_owned()], ..first.clone() }).unwrap();
         assert_ne!(fs::read_to_string(&chain).unwrap(), before);
+        let kept = fs::read_to_string(first.data_dir.join("key.pem")).unwrap();
+        assert_eq!(kept, key, "the same machine under another name");
         fs::remove_dir_all(&first.data_dir).unwrap();
     }
 

@@ -15,8 +15,11 @@ use super::listen::Peer;
 const MAX_URI: usize = 8 * 1024;
 
 /// Headers that a proxy writes. Who asks through one is not on this machine, whatever it says.
-const FORWARDING: [&str; 6] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+const FORWARDING: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+
+fn is_forwarding(name: &header::HeaderName) -> bool {
+    FORWARDING.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+}
 
 /// The host that a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +153,7 @@ pub(super) async fn operator_only(
 ) -> Result<Response, ApiError> {
     let headers = request.headers();
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    let direct = !FORWARDING.iter().any(|name| headers.contains_key(*name));
+    let direct = !headers.keys().any(is_forwarding);
     let local = Host::of(headers).is_some_and(|host| host.is_loopback());
     if peer.is_loopback() && local && direct {
         return Ok(next.run(request).await);

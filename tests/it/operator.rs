@@ -47,7 +47,7 @@ async fn rooms_are_listed_looked_at_and_closed() {
 async fn whoever_comes_through_a_proxy_is_no_operator() {
     let server = TestServer::start("proxy").await;
     for path in ["/v1/rooms", "/v1/rooms/x", "/metrics"] {
-        for header in ["forwarded", "x-forwarded-for", "via", "x-real-ip"] {
+        for header in ["forwarded", "x-forwarded-for", "x-forwarded-port", "via", "x-real-ip"] {
             let answer = server.http("GET", path, &[(header, "127.0.0.1")]).await;
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} with {header}");
         }

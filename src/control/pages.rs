@@ -27,7 +27,7 @@ pub(super) async fn serve(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !matches!(method, Method::GET | Method::HEAD) {
-        return Err(ApiError::WrongMethod);
+        return Ok(([(header::ALLOW, "GET, HEAD")], ApiError::WrongMethod).into_response());
     }
     let path = uri.path();
     if is_unclean(path) {
@@ -90,12 +90,19 @@ fn last_segment(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
+/// Whether the client has this version. A cache may list several, and call them weak because it
+/// packs them (RFC 9110 section 13.1.2).
+fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+}
+
 fn send(file: &EmbeddedFile, path: &str, headers: &HeaderMap) -> Response {
     let hash = file.metadata.sha256_hash();
     let etag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let etag = format!("\"{etag}\"");
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag.as_str());
-    let mut response = if known {
+    let mut response = if is_known(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         Body::from(file.data.clone().into_owned()).into_response()
@@ -147,6 +154,20 @@ mod tests {
         for no in ["/r/", "/r", "/r/a/b", "/r/a.b", "/x", "/r/%zz", "/r/%"] {
             assert!(!is_page(no), "{no}");
         }
+    }
+
+    #[test]
+    fn a_version_is_known_by_any_of_the_listed_tags() {
+        let known = |list: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(list));
+            is_known(&headers, "\"ab\"")
+        };
+        for list in ["\"ab\"", "W/\"ab\"", "\"x\", W/\"ab\"", "*"] {
+            assert!(known(list), "{list}");
+        }
+        assert!(!known("\"x\"") && !known("ab") && !known(""));
+        assert!(!is_known(&HeaderMap::new(), "\"ab\""));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +17,9 @@ use crate::io::{MediaConfig, MediaPlane};
 
 /// From the first signal to the end. `docker stop` kills after ten seconds.
 const GOODBYES: Duration = Duration::from_secs(6);
+
+/// Fewer descriptors than this do not carry the thousand members that a room may have.
+const FEW_DESCRIPTORS: u64 = 4_096;
 
 /// A running server.
 #[derive(Debug)]
@@ -79,6 +83,7 @@ impl Server {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    raise_descriptors();
     let server = Server::start(config).await?;
     announce(server.local_addr());
     tokio::select! {
@@ -92,6 +97,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Takes as many descriptors as the system grants: each connection needs one, and the soft limit
+/// is 1,024 on most machines, for the sake of programs that use `select`.
+fn raise_descriptors() {
+    let limits = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limits.maximum, maximum: limits.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    if let Some(few) = limits.maximum.filter(|most| *most < FEW_DESCRIPTORS) {
+        tracing::warn!(limit = few, "few open files are allowed, so few clients too");
+    }
 }
 
 /// Prints where to go.

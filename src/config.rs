@@ -44,8 +44,12 @@ pub struct DoorLimits {
     pub count_loopback: bool,
     /// Open connections of one address: an office behind one NAT has dozens of people.
     pub connections: usize,
+    /// New connections of one address in ten seconds.
+    pub new_connections: u32,
     /// Connections in all that have not sent their first byte.
     pub undecided: usize,
+    /// Connections of one address that have not sent their first byte.
+    pub undecided_per_address: usize,
     /// How long a connection may wait with its first byte.
     pub first_byte: Duration,
     /// How long a TLS handshake may take.
@@ -66,6 +70,8 @@ pub struct DoorLimits {
     pub messages_per_second: u32,
     /// See above.
     pub messages_burst: u32,
+    /// Bytes of one client's messages in ten seconds.
+    pub message_bytes: u32,
     /// Offers of one client in ten seconds.
     pub offers: u32,
     /// Joins of one address in ten seconds.
@@ -81,7 +87,9 @@ impl Default for DoorLimits {
         Self {
             count_loopback: false,
             connections: 512,
+            new_connections: 200,
             undecided: 1_024,
+            undecided_per_address: 16,
             first_byte: Duration::from_secs(3),
             tls_handshake: Duration::from_secs(5),
             http_head: Duration::from_secs(5),
@@ -92,6 +100,7 @@ impl Default for DoorLimits {
             grace: Duration::from_secs(5),
             messages_per_second: 50,
             messages_burst: 100,
+            message_bytes: 4 * 1024 * 1024,
             offers: 5,
             joins: 100,
             rooms: 60,

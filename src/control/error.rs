@@ -29,8 +29,6 @@ pub(super) enum ApiError {
         "This server does not know itself as {0}. If that is its name, start it with --domain {0}."
     )]
     UnknownHost(String),
-    #[error("Too many requests; try again in a moment.")]
-    RateLimited,
     #[error("The server is busy; try again in a moment.")]
     Busy,
     #[error("The server stops.")]
@@ -50,7 +48,6 @@ impl ApiError {
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "bad-message"),
             Self::AddressTooLong => (StatusCode::URI_TOO_LONG, "too-large"),
             Self::UnknownHost(_) => (StatusCode::MISDIRECTED_REQUEST, "not-allowed"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "server-busy"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "server-shutdown"),
             Self::Unwell => (StatusCode::SERVICE_UNAVAILABLE, "internal"),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -12,6 +12,7 @@ use crate::config::DoorLimits;
 /// Rates per client address (an IPv6 client owns its /64).
 pub(super) struct Limits {
     count_loopback: bool,
+    connections: DefaultKeyedRateLimiter<IpAddr>,
     joins: DefaultKeyedRateLimiter<IpAddr>,
     rooms: DefaultKeyedRateLimiter<IpAddr>,
 }
@@ -33,9 +34,15 @@ impl Limits {
     pub fn new(doors: &DoorLimits) -> Self {
         Self {
             count_loopback: doors.count_loopback,
+            connections: RateLimiter::keyed(quota(doors.new_connections, Duration::from_secs(10))),
             joins: RateLimiter::keyed(quota(doors.joins, Duration::from_secs(10))),
             rooms: RateLimiter::keyed(quota(doors.rooms, Duration::from_secs(60))),
         }
+    }
+
+    /// Whether an address may open one more connection.
+    pub fn connection(&self, ip: IpAddr) -> bool {
+        self.is_exempt(ip) || self.connections.check_key(&network(ip)).is_ok()
     }
 
     /// Whether an address may join once more.
@@ -50,6 +57,7 @@ impl Limits {
 
     /// Forgets addresses that have been quiet.
     pub fn sweep(&self) {
+        self.connections.retain_recent();
         self.joins.retain_recent();
         self.rooms.retain_recent();
     }
@@ -74,6 +82,7 @@ pub(super) fn network(ip: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(super) struct SocketLimits {
     messages: DefaultDirectRateLimiter,
+    bytes: DefaultDirectRateLimiter,
     offers: DefaultDirectRateLimiter,
 }
 
@@ -83,16 +92,46 @@ impl SocketLimits {
         let burst = NonZeroU32::new(doors.messages_burst).unwrap_or(NonZeroU32::MIN);
         Self {
             messages: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)),
+            bytes: RateLimiter::direct(quota(doors.message_bytes, Duration::from_secs(10))),
             offers: RateLimiter::direct(quota(doors.offers, Duration::from_secs(10))),
         }
     }
 
-    pub fn message(&self) -> bool {
-        self.messages.check().is_ok()
+    /// Whether one more message of so many bytes may come.
+    pub fn message(&self, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let bytes = NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN);
+        self.messages.check().is_ok() && matches!(self.bytes.check_n(bytes), Ok(Ok(())))
     }
 
     pub fn offer(&self) -> bool {
         self.offers.check().is_ok()
+    }
+}
+
+/// How far over its rate a client goes. One that keeps to it again for a while starts anew.
+#[derive(Debug, Default)]
+pub(super) struct Flood {
+    messages: u32,
+    last: Option<Instant>,
+}
+
+impl Flood {
+    /// From here on the client has been told; telling it again would be a flood of our own.
+    pub const TOLD: u32 = 2;
+    /// From here on it does not listen.
+    pub const OVER: u32 = 101;
+    /// Time after which a flood is over.
+    const CALM: Duration = Duration::from_secs(10);
+
+    /// Counts one message over the rate; how many this flood has so far.
+    pub fn rise(&mut self, now: Instant) -> u32 {
+        if self.last.is_none_or(|last| now.duration_since(last) >= Self::CALM) {
+            self.messages = 0;
+        }
+        self.last = Some(now);
+        self.messages += 1;
+        self.messages
     }
 }
 
@@ -116,5 +155,28 @@ mod tests {
         assert_eq!(ip("2001:db8:1:2::1"), ip("2001:db8:1:2:ffff::9"));
         assert_ne!(ip("2001:db8:1:2::1"), ip("2001:db8:1:3::1"));
         assert_eq!(ip("::ffff:192.0.2.1"), IpAddr::from([192, 0, 2, 1]));
+    }
+
+    #[test]
+    fn bytes_count_beside_messages() {
+        let limits = SocketLimits::new(&DoorLimits { message_bytes: 1_000, ..Default::default() });
+        assert!(limits.message(900));
+        assert!(!limits.message(900), "the bytes are used up");
+        assert!(!limits.message(5_000), "more than there will ever be");
+        assert!(limits.message(50));
+        let limits = SocketLimits::new(&DoorLimits { messages_burst: 2, ..Default::default() });
+        assert!(limits.message(0) && limits.message(0));
+        assert!(!limits.message(0), "the messages are used up");
+    }
+
+    #[test]
+    fn a_flood_is_forgotten_after_a_calm() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut flood = Flood::default();
+        assert_eq!(flood.rise(at(0)), 1);
+        assert_eq!(flood.rise(at(9_000)), 2);
+        assert_eq!(flood.rise(at(18_999)), 3);
+        assert_eq!(flood.rise(at(28_999)), 1);
     }
 }

@@ -8,6 +8,7 @@ mod envelope;
 mod error;
 mod guard;
 mod limits;
+mod line;
 pub mod listen;
 mod metrics;
 mod pages;
@@ -15,6 +16,7 @@ pub mod protocol;
 mod reach;
 pub mod rooms;
 mod signal;
+mod stream;
 
 use std::ops::Deref;
 use std::sync::Arc;

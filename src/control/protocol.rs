@@ -50,10 +50,25 @@ struct TrackData {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TrackRef {
+struct MuteData {
     track_id: String,
-    #[serde(default)]
     muted: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UnpublishData {
+    track_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct CandidateData {
+    #[serde(rename = "candidate")]
+    _candidate: String,
+    #[serde(rename = "mid")]
+    _mid: String,
+    #[serde(rename = "ufrag")]
+    _ufrag: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,17 +184,20 @@ impl ClientMessage {
                 let data: OfferData = envelope.data().map_err(bad)?;
                 Self::Offer(data.check("data")?)
             }
-            "candidate" => Self::Candidate,
+            "candidate" => {
+                let _: CandidateData = envelope.data().map_err(bad)?;
+                Self::Candidate
+            }
             "seated" => {
                 let data: SeatedData = envelope.data().map_err(bad)?;
                 Self::Seated { rev: data.rev }
             }
             "mute" => {
-                let data: TrackRef = envelope.data().map_err(bad)?;
+                let data: MuteData = envelope.data().map_err(bad)?;
                 Self::Mute { track: track(&data.track_id)?, muted: data.muted }
             }
             "unpublish" => {
-                let data: TrackRef = envelope.data().map_err(bad)?;
+                let data: UnpublishData = envelope.data().map_err(bad)?;
                 Self::Unpublish { track: track(&data.track_id)? }
             }
             "ping" => {
@@ -229,6 +247,11 @@ impl ServerMessage {
         Self { id, ..Self::plain("error", json!(refusal)) }
     }
 
+    /// A request is done.
+    pub fn ok(id: u64) -> Self {
+        Self { kind: "ok", id: Some(id), numbered: false, data: None }
+    }
+
     /// The answer to a ping.
     pub fn pong(ts: &Value) -> Self {
         Self::plain("pong", json!({ "ts": ts }))
@@ -267,9 +290,7 @@ impl ServerMessage {
                 vec![first, seats_message(seats)]
             }
             Event::Refused { id, refusal } => vec![Self::error(*id, refusal)],
-            Event::Done { id } => {
-                vec![Self { kind: "ok", id: Some(*id), numbered: false, data: None }]
-            }
+            Event::Done { id } => vec![Self::ok(*id)],
             Event::Answer(answer) => vec![Self::plain("answer", answer_data(answer))],
             Event::Notice(notice) => vec![notice_message(notice)],
             Event::Seats(seats) => vec![seats_message(seats)],

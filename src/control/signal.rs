@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -13,14 +13,16 @@ use super::App;
 use super::envelope::{Envelope, EnvelopeError};
 use super::error::ApiError;
 use super::guard::Host;
-use super::limits::SocketLimits;
+use super::limits::{Flood, SocketLimits};
+use super::line::{Gone, Line, broken, close};
 use super::listen::Peer;
 use super::protocol::{ClientMessage, Hello, OfferText, ServerMessage, Welcome};
 use super::reach::reach;
+use super::stream::Pulse;
 use crate::ids::{Identity, RoomName, SessionId};
 use crate::io::joiner::{FirstOffer, Reach};
 use crate::io::mailbox::{EventReceiver, WorkerHandle, event_queue};
-use crate::model::{ErrorCode, Reason, Refusal};
+use crate::model::{ErrorCode, Reason, Refusal, Retry};
 use crate::worker::command::{Command, Event, Join, Request};
 
 /// Largest `hello` and `offer` in bytes.
@@ -32,32 +34,23 @@ pub(super) const MAX_MESSAGE: usize = 64 * 1024;
 /// Messages that cannot be understood before the socket is closed.
 const MAX_BAD: u32 = 10;
 
-/// Messages over the rate before the socket is closed.
-const MAX_FLOOD: u32 = 100;
-
 /// Pings and pongs of a client in a second.
 const MAX_CONTROL: u32 = 10;
 
+/// How long a worker may take to let somebody in.
+const LET_IN: Duration = Duration::from_secs(10);
+
+/// Looks at a client's pulse in the time after which it counts as lost.
+const LOOKS: u32 = 8;
+
 /// What the others call this node. There is one.
 const NODE: &str = "n1";
-
-mod close {
-    pub const NORMAL: u16 = 1000;
-    pub const AWAY: u16 = 1001;
-    pub const PROTOCOL: u16 = 1002;
-    pub const BINARY: u16 = 1003;
-    pub const UTF8: u16 = 1007;
-    pub const FLOOD_OF_CONTROL: u16 = 1008;
-    pub const TOO_LONG: u16 = 1009;
-    pub const BAD: u16 = 4400;
-    pub const SILENT: u16 = 4408;
-    pub const FLOOD: u16 = 4429;
-}
 
 /// `GET /v1/ws`
 pub(super) async fn open(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
+    Extension(pulse): Extension<Pulse>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -67,10 +60,6 @@ pub(super) async fn open(
     if app.is_stopping() {
         return ApiError::Stopping.into_response();
     }
-    if !app.limits.join(peer.ip()) {
-        app.metrics.refused("joins");
-        return ApiError::RateLimited.into_response();
-    }
     let tracker = app.tracker.clone();
     upgrade
         .protocols(["fanlight.v1"])
@@ -79,38 +68,10 @@ pub(super) async fn open(
         .on_upgrade(move |socket| {
             tracker.track_future(async move {
                 let reach = reach(&app, &host, peer).await;
-                let line = Line { socket, stalled: app.config.doors.stalled_writer };
+                let line = Line::new(socket, pulse);
                 Visitor { app, line, peer, reach, seq: 0 }.greet().await;
             })
         })
-}
-
-/// The socket, with the time that a client has to take what it is sent.
-struct Line {
-    socket: WebSocket,
-    stalled: Duration,
-}
-
-/// The client is gone.
-#[derive(Debug)]
-struct Gone;
-
-impl Line {
-    async fn send(&mut self, message: Message) -> Result<(), Gone> {
-        match timeout(self.stalled, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
-    }
-
-    async fn close(&mut self, code: u16, reason: &'static str) {
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        if self.send(Message::Close(Some(frame))).await.is_ok() {
-            // The client's own close ends the connection in order; it need not come.
-            let drained = async { while let Some(Ok(_)) = self.socket.recv().await {} };
-            let _ = timeout(Duration::from_secs(1), drained).await;
-        }
-    }
 }
 
 /// Somebody who has not said hello yet.
@@ -125,7 +86,12 @@ struct Visitor {
 impl Visitor {
     async fn greet(mut self) {
         let until = Instant::now() + self.app.config.doors.hello;
-        let envelope = match timeout_at(until, self.first()).await {
+        let stop = self.app.stop.clone();
+        let first = tokio::select! {
+            first = timeout_at(until, self.first()) => first,
+            () = stop.cancelled() => return self.line.close(close::AWAY, "the server stops").await,
+        };
+        let envelope = match first {
             Ok(Ok(envelope)) => envelope,
             Ok(Err((code, reason))) => return self.line.close(code, reason).await,
             Err(_) => return self.line.close(close::SILENT, "no hello").await,
@@ -151,7 +117,7 @@ impl Visitor {
     /// The first message.
     async fn first(&mut self) -> Result<Envelope, (u16, &'static str)> {
         loop {
-            let text = match self.line.socket.recv().await {
+            let text = match self.line.recv().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Ok(Message::Binary(_))) => return Err((close::BINARY, "text only")),
@@ -167,11 +133,18 @@ impl Visitor {
 
     async fn join(&mut self, hello: Hello) -> Result<Member, Refusal> {
         let app = &self.app;
+        let wait = |refusal| Refusal { retry_after_ms: Some(1_000), ..refusal };
+        if !app.limits.join(self.peer.ip()) {
+            app.metrics.refused("joins");
+            let text = "Too many joins from this address.";
+            return Err(wait(Refusal::new(ErrorCode::RateLimited, text)));
+        }
         if !app.rooms.has(&hello.room) && !app.limits.room(self.peer.ip()) {
             app.metrics.refused("rooms");
-            return Err(Refusal::new(ErrorCode::RateLimited, "Too many new rooms in a minute."));
+            let text = "Too many new rooms in a minute.";
+            return Err(wait(Refusal::new(ErrorCode::RateLimited, text)));
         }
-        let busy = || Refusal::new(ErrorCode::ServerBusy, "No media thread is there.");
+        let busy = || Refusal::new(ErrorCode::ServerBusy, "The media thread does not answer.");
         let worker = app.rooms.home(&hello.room, &app.workers).ok_or_else(busy)?;
         let session = app.next_session();
         let identity = make_identity(hello.name.as_str())?;
@@ -189,12 +162,17 @@ impl Visitor {
         let offer = hello.offer.map(|offer| first_offer(offer, &self.reach));
         let (events_in, mut events) = event_queue();
         app.joiner.join(&worker, join, offer, events_in).await?;
-        match events.recv().await {
-            Some(Event::Refused { refusal, .. }) => Err(refusal),
-            Some(first) => {
+        match timeout(LET_IN, events.recv()).await {
+            Ok(Some(Event::Refused { refusal, .. })) => Err(refusal),
+            Ok(Some(first)) => {
                 Ok(Member { session, room: hello.room, worker, events, attached, first })
             }
-            None => Err(busy()),
+            Ok(None) => Err(busy()),
+            Err(_) => {
+                // Should it be let in after all, nobody would be there.
+                let _ = worker.send(Command::Leave { session, reason: Reason::Timeout });
+                Err(busy())
+            }
         }
     }
 }
@@ -219,7 +197,7 @@ impl Member {
             hello,
             limits,
             bad: 0,
-            flood: 0,
+            flood: Flood::default(),
             control: (Instant::now(), 0),
         }
     }
@@ -244,7 +222,7 @@ struct Session {
     hello: Option<u64>,
     limits: SocketLimits,
     bad: u32,
-    flood: u32,
+    flood: Flood,
     control: (Instant, u32),
 }
 
@@ -258,7 +236,10 @@ impl Session {
         };
         match end {
             End::Goodbye => self.visitor.line.close(close::NORMAL, "goodbye").await,
-            End::Left => self.insist(Reason::Client).await,
+            End::Left => {
+                self.insist(Reason::Client).await;
+                self.visitor.line.drain().await;
+            }
             End::Lost => self.grace().await,
             End::Broke(code, reason) => {
                 self.visitor.line.close(code, reason).await;
@@ -298,11 +279,20 @@ impl Session {
         let doors = self.visitor.app.config.doors.clone();
         let mut pings = interval(doors.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut looks = interval(doors.ping_timeout / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = (Instant::now(), self.visitor.line.pulse());
         loop {
             tokio::select! {
+                // What has come is read before anybody is called silent.
+                biased;
+                message = self.visitor.line.recv() => {
+                    if let Err(end) = self.hear(message).await {
+                        return end;
+                    }
+                }
                 event = self.member.events.recv() => {
-                    let Some(event) = event else { return End::Goodbye };
+                    let event = event.unwrap_or_else(too_slow);
                     let last = matches!(event, Event::Goodbye { .. });
                     match self.tell(&event).await {
                         Ok(()) if last => return End::Goodbye,
@@ -311,19 +301,19 @@ impl Session {
                         Err(Gone) => return End::Lost,
                     }
                 }
-                message = self.visitor.line.socket.recv() => {
-                    heard = Instant::now();
-                    match self.hear(message).await {
-                        Ok(()) => {}
-                        Err(end) => return end,
-                    }
-                }
                 _ = pings.tick() => {
                     if self.visitor.line.send(Message::Ping(Bytes::new())).await.is_err() {
                         return End::Lost;
                     }
                 }
-                () = tokio::time::sleep_until(heard + doors.ping_timeout) => return End::Lost,
+                _ = looks.tick() => {
+                    let pulse = self.visitor.line.pulse();
+                    if pulse != heard.1 {
+                        heard = (Instant::now(), pulse);
+                    } else if heard.0.elapsed() >= doors.ping_timeout {
+                        return End::Lost;
+                    }
+                }
             }
         }
     }
@@ -381,7 +371,7 @@ impl Session {
 
     async fn text(&mut self, text: &str) -> Result<(), End> {
         self.visitor.app.metrics.message("in");
-        if !self.limits.message() {
+        if !self.limits.message(text.len()) {
             return self.flooded().await;
         }
         let envelope = match Envelope::read(text) {
@@ -404,14 +394,11 @@ impl Session {
     }
 
     async fn flooded(&mut self) -> Result<(), End> {
-        self.flood += 1;
         self.visitor.app.metrics.refused("messages");
-        if self.flood > MAX_FLOOD {
-            return Err(End::Broke(close::FLOOD, "too many messages"));
-        }
-        // Said once for each flood; every further one would be a flood of our own.
-        if self.flood > 1 {
-            return Ok(());
+        match self.flood.rise(Instant::now().into_std()) {
+            Flood::TOLD..Flood::OVER => return Ok(()),
+            Flood::OVER.. => return Err(End::Broke(close::FLOOD, "too many messages")),
+            0..Flood::TOLD => {}
         }
         let text = format!(
             "More than {} messages in a second.",
@@ -442,11 +429,11 @@ impl Session {
     ) -> Result<(), Refusal> {
         let request = match message {
             ClientMessage::Offer(offer) => return self.offer(offer, envelope.id).await,
-            ClientMessage::Candidate => return Ok(()),
+            ClientMessage::Candidate => return self.done(envelope.id).await,
             ClientMessage::Ping { ts } => {
                 // A client that does not take the answer is found out by its silence.
                 let _ = self.say(ServerMessage::pong(&ts)).await;
-                return Ok(());
+                return self.done(envelope.id).await;
             }
             ClientMessage::Unknown if envelope.id.is_none() => return Ok(()),
             ClientMessage::Unknown => {
@@ -458,6 +445,14 @@ impl Session {
             ClientMessage::Unpublish { track } => Request::Unpublish { track },
         };
         self.ask(envelope.id, request)
+    }
+
+    /// Acknowledges what needs no worker.
+    async fn done(&mut self, id: Option<u64>) -> Result<(), Refusal> {
+        if let Some(id) = id {
+            let _ = self.say(ServerMessage::ok(id)).await;
+        }
+        Ok(())
     }
 
     fn ask(&self, id: Option<u64>, request: Request) -> Result<(), Refusal> {
@@ -492,21 +487,14 @@ impl Session {
     }
 }
 
+/// What a client is told whose queue of events ran over: the worker's own good-bye had no room.
+fn too_slow() -> Event {
+    Event::Goodbye { reason: Reason::TooSlow, retry: Retry::Rejoin, after_ms: 1_000 }
+}
+
 fn first_offer(offer: OfferText, reach: &Reach) -> FirstOffer {
     let OfferText { nid, sdp, tracks } = offer;
     FirstOffer { nid, sdp, tracks, reach: reach.clone() }
-}
-
-/// How a socket is closed that broke the rules of WebSockets (RFC 6455 section 7.4.1).
-fn broken(error: &axum::Error) -> (u16, &'static str) {
-    let text = error.to_string().to_ascii_lowercase();
-    if text.contains("too long") || text.contains("too big") || text.contains("space limit") {
-        (close::TOO_LONG, "over 512 KiB")
-    } else if text.contains("utf-8") || text.contains("utf8") {
-        (close::UTF8, "not UTF-8")
-    } else {
-        (close::PROTOCOL, "protocol error")
-    }
 }
 
 /// An identity that nobody can guess and a person can tell from others: what the name has of

@@ -13,6 +13,7 @@ mod support;
 
 mod client;
 mod doors;
+mod limits;
 mod media;
 mod operator;
 mod process;

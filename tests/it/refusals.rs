@@ -64,15 +64,15 @@ async fn a_room_that_is_full_and_a_flood_of_joins_and_rooms_are_refused() {
     assert_eq!(refused("r").await, "room-full");
     assert_eq!(refused("second").await, Value::Null, "welcome");
     assert_eq!(refused("third").await, "rate-limited");
-    let (_x, _y) = (server.socket().await, server.socket().await);
-    let headers = [
-        ("connection", "upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    let seventh = server.http("GET", "/v1/ws", &headers).await;
-    assert_eq!(seventh.status.as_u16(), 429);
+    for _ in 5..=6 {
+        assert_eq!(refused("r").await, "room-full");
+    }
+    let mut seventh = server.socket().await;
+    seventh.send("hello", hello(&json!({}))).await;
+    let error = seventh.next("error").await;
+    assert_eq!(error["data"]["code"], "rate-limited");
+    assert_eq!(error["data"]["retryAfterMs"], 1_000, "a browser can read it: {error}");
+    assert_eq!(seventh.closed().await, 4400);
     server.stop().await;
 }
 
@@ -120,6 +120,8 @@ async fn bad_messages_are_named_and_the_tenth_closes() {
         (deep.as_str(), "deeper than 16"),
         (r#"{"type":"nonsense","id":3}"#, "there is no message nonsense"),
         (r#"{"type":"seated","data":{"rev":"x"}}"#, "data.rev"),
+        (r#"{"type":"mute","id":4,"data":{"trackId":"t0-1"}}"#, "muted"),
+        (r#"{"type":"candidate","data":{"candidate":7}}"#, "data.candidate"),
     ] {
         socket.raw(text).await;
         let error = socket.next("error").await;
@@ -127,7 +129,7 @@ async fn bad_messages_are_named_and_the_tenth_closes() {
         assert!(error["data"]["message"].as_str().unwrap().contains(place), "{error}");
     }
     socket.raw(r#"{"type":"nonsense"}"#).await;
-    for _ in 0..5 {
+    for _ in 0..3 {
         socket.raw(r#"{"type":7}"#).await;
     }
     assert_eq!(socket.closed().await, 4400);
@@ -169,5 +171,20 @@ async fn requests_about_what_is_not_there_are_refused_by_code() {
         let code = socket.next("error").await["data"]["code"].clone();
         assert_eq!(code, if n <= 5 { "negotiation-failed" } else { "rate-limited" }, "offer {n}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_request_with_an_id_has_its_answer() {
+    let server = TestServer::start("answers").await;
+    let (mut socket, _) = server.join("r", "n").await;
+    let candidate = json!({ "candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host", "mid": "0", "ufrag": "a" });
+    let id = socket.send("candidate", candidate).await;
+    assert_eq!(socket.next("ok").await["id"], id);
+    let id = socket.send("ping", json!({ "ts": 1234 })).await;
+    assert_eq!(socket.next("pong").await["data"]["ts"], 1234);
+    assert_eq!(socket.next("ok").await["id"], id);
+    let id = socket.send("seated", json!({ "rev": 0 })).await;
+    assert_eq!(socket.next("ok").await["id"], id);
     server.stop().await;
 }

@@ -172,6 +172,7 @@ impl Worker {
         let failed = !matches!(result, Ok(Ok(())));
         self.carry_out(key, now);
         if failed {
+            tracing::error!(?key, "the engine of a session failed; the session ends");
             if let Some(participant) = self.sessions.get_mut(key) {
                 participant.media = None;
             }

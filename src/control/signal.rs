@@ -15,19 +15,15 @@ use super::error::ApiError;
 use super::guard::Host;
 use super::limits::SocketLimits;
 use super::listen::Peer;
-use super::protocol::{ClientMessage, Hello, OfferText, ServerMessage, Welcome};
+use super::protocol::{
+    ClientMessage, Hello, MAX_MESSAGE, MAX_OFFER, OfferText, ServerMessage, Welcome,
+};
 use super::reach::reach;
 use crate::ids::{Identity, RoomName, SessionId};
 use crate::io::joiner::{FirstOffer, Reach};
 use crate::io::mailbox::{EventReceiver, WorkerHandle, event_queue};
 use crate::model::{ErrorCode, Reason, Refusal};
 use crate::worker::command::{Command, Event, Join, Request};
-
-/// Largest `hello` and `offer` in bytes.
-pub(super) const MAX_OFFER: usize = 512 * 1024;
-
-/// Largest message of any other kind in bytes.
-pub(super) const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Messages that cannot be understood before the socket is closed.
 const MAX_BAD: u32 = 10;

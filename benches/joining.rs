@@ -5,6 +5,7 @@
 mod support;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use fanlight::control::envelope::Envelope;
 use support::Scene;
 use support::peer::{Peer, Wishes};
 
@@ -26,5 +27,20 @@ fn answer(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, answer);
+fn parse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    let fixture = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for (name, text) in [
+        ("hello", include_str!("../tests/fixtures/protocol/hello.json")),
+        ("mute", include_str!("../tests/fixtures/protocol/mute.json")),
+    ] {
+        let message = fixture(text)["message"].to_string();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| Envelope::read(std::hint::black_box(&message)).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, answer, parse);
 criterion_main!(benches);

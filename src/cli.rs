@@ -12,7 +12,7 @@ const MAX_WORKERS: usize = 64;
 
 /// A selective forwarding media server for video calls: one binary, one port.
 #[derive(Debug, Parser)]
-#[command(name = "fanlight", version, max_term_width = 100)]
+#[command(name = "fanlight", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     after_help = "Each option is read from FANLIGHT_<OPTION> too, for example FANLIGHT_PUBLIC_IP."
 )]
@@ -25,19 +25,22 @@ pub struct Cli {
     /// Address to listen on; without it all of IPv6 and IPv4
     #[arg(long, env = "FANLIGHT_BIND", hide_env = true)]
     bind: Option<IpAddr>,
-    /// Address by which clients reach this machine from outside; may be repeated
+    /// Address of this machine from outside; may be repeated
     #[arg(long, env = "FANLIGHT_PUBLIC_IP", hide_env = true, value_delimiter = ',')]
     public_ip: Vec<IpAddr>,
     /// Name under which the page is opened; may be repeated
     #[arg(long, env = "FANLIGHT_DOMAIN", hide_env = true, value_delimiter = ',')]
     domain: Vec<String>,
+    /// Origin of another page that may use the server; may be repeated
+    #[arg(long, env = "FANLIGHT_ORIGIN", hide_env = true, value_delimiter = ',')]
+    origin: Vec<String>,
     /// Where the certificate is kept
     #[arg(long, env = "FANLIGHT_DATA_DIR", hide_env = true, default_value = "fanlight-data")]
     data_dir: PathBuf,
     /// Media threads; without it one per core
     #[arg(long, env = "FANLIGHT_WORKERS", hide_env = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
-    /// What to log: error, warn, info, debug, or module=level,…
+    /// Level, or module=level,… to log
     #[arg(long, env = "FANLIGHT_LOG", hide_env = true, default_value = "info,str0m=error")]
     log: String,
 }
@@ -80,6 +83,7 @@ impl Cli {
             data_dir: self.data_dir.clone(),
             workers: self.workers.unwrap_or_else(|| u8::try_from(cores).unwrap_or(1)),
             domains: self.domain.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            origins: self.origin.iter().map(|o| o.trim_end_matches('/').to_owned()).collect(),
             media: MediaLimits::default(),
             doors: DoorLimits::default(),
         }

@@ -122,6 +122,8 @@ pub struct Config {
     pub workers: u8,
     /// Names under which the page may be opened, beside addresses and `localhost`.
     pub domains: Vec<String>,
+    /// Origins of other pages that may use the server, as browsers name them: `https://a.example`.
+    pub origins: Vec<String>,
     /// Limits of the media plane.
     pub media: MediaLimits,
     /// Limits of the doors.

@@ -144,6 +144,7 @@ mod tests {
             data_dir: dir,
             workers: 1,
             domains: vec![domain.to_owned()],
+            origins: Vec::new(),
             media: MediaLimits::default(),
             doors: DoorLimits::default(),
         }

@@ -12,23 +12,34 @@ const DEPTH: usize = 16;
 
 /// A client's message before its data is looked at.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Envelope {
+pub struct Envelope {
+    /// What it is.
     pub kind: String,
+    /// The id under which its answer is wanted.
     pub id: Option<u64>,
+    /// What it says, not looked at yet.
     pub data: Value,
 }
 
 /// Why a text is no envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum EnvelopeError {
+pub enum EnvelopeError {
     /// No JSON at all.
     Broken,
     /// JSON that says what it must not; the text names the place.
-    Bad { id: Option<u64>, message: String },
+    Bad {
+        /// The message's id, if it could be read.
+        id: Option<u64>,
+        /// What is wrong, and where.
+        message: String,
+    },
 }
 
 impl Envelope {
     /// Reads one text frame.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn read(text: &str) -> Result<Self, EnvelopeError> {
         let path = RefCell::new(Vec::new());
         let mut json = serde_json::Deserializer::from_str(text);

@@ -121,7 +121,7 @@ fn check(app: &App, request: &Request) -> Result<Option<Response>, ApiError> {
         ));
     }
     if request.uri().path().starts_with("/v1/") {
-        same_site(headers, &host, peer.tls)?;
+        same_site(app, headers, &host, peer.tls)?;
     }
     Ok(None)
 }
@@ -133,16 +133,22 @@ fn is_known(app: &App, host: &Host) -> bool {
     host.ip().is_some() || host.is_loopback() || app.names.iter().any(named)
 }
 
-/// Any page can reach a server on its visitor's machine; only our own may use it.
-fn same_site(headers: &HeaderMap, host: &Host, tls: bool) -> Result<(), ApiError> {
-    let cross = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+/// Any page can reach a server on its visitor's machine; only our own and those that the operator
+/// named may use it.
+fn same_site(app: &App, headers: &HeaderMap, host: &Host, tls: bool) -> Result<(), ApiError> {
     let scheme = if tls { "https" } else { "http" };
     let own = format!("{scheme}://{}", host.authority());
-    let foreign = headers.get(header::ORIGIN).is_some_and(|origin| origin != own.as_str());
-    if cross || foreign {
-        return Err(ApiError::NotAllowed("This origin may not use the server."));
+    let allowed = match headers.get(header::ORIGIN) {
+        Some(origin) => {
+            *origin == own.as_str()
+                || app.config.origins.iter().any(|known| origin == known.as_str())
+        }
+        None => headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site"),
+    };
+    if allowed {
+        return Ok(());
     }
-    Ok(())
+    Err(ApiError::NotAllowed("This origin may not use the server; --origin allows another one."))
 }
 
 /// Lets only somebody on this machine, who asks for this machine, not through a proxy.

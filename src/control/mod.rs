@@ -4,7 +4,7 @@
 
 mod admin;
 pub mod certificate;
-mod envelope;
+pub mod envelope;
 mod error;
 mod guard;
 mod limits;

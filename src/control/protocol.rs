@@ -13,6 +13,12 @@ use crate::worker::command::{Event, NewTrack, SdpAnswer, Seats};
 /// The protocol version that is spoken here.
 const PROTOCOL: &str = "1";
 
+/// Largest `hello` and `offer` in bytes.
+pub(super) const MAX_OFFER: usize = 512 * 1024;
+
+/// Largest message of any other kind in bytes.
+pub(super) const MAX_MESSAGE: usize = 64 * 1024;
+
 /// Longest `cid` and `mid` in bytes, and most tracks that an offer may list.
 const MAX_CID: usize = 128;
 const MAX_MID: usize = 16;
@@ -339,8 +345,8 @@ impl Welcome<'_> {
             },
             "limits": {
                 "dataBytes": self.config.media.data_bytes,
-                "messageBytes": super::signal::MAX_MESSAGE,
-                "offerBytes": super::signal::MAX_OFFER,
+                "messageBytes": MAX_MESSAGE,
+                "offerBytes": MAX_OFFER,
                 "seats": self.config.media.seats,
                 "tracks": self.config.media.tracks,
             },

@@ -16,7 +16,9 @@ use super::guard::Host;
 use super::limits::{Flood, SocketLimits};
 use super::line::{Gone, Line, broken, close};
 use super::listen::Peer;
-use super::protocol::{ClientMessage, Hello, OfferText, ServerMessage, Welcome};
+use super::protocol::{
+    ClientMessage, Hello, MAX_MESSAGE, MAX_OFFER, OfferText, ServerMessage, Welcome,
+};
 use super::reach::reach;
 use super::stream::Pulse;
 use crate::ids::{Identity, RoomName, SessionId};
@@ -24,12 +26,6 @@ use crate::io::joiner::{FirstOffer, Reach};
 use crate::io::mailbox::{EventReceiver, WorkerHandle, event_queue};
 use crate::model::{ErrorCode, Reason, Refusal, Retry};
 use crate::worker::command::{Command, Event, Join, Request};
-
-/// Largest `hello` and `offer` in bytes.
-pub(super) const MAX_OFFER: usize = 512 * 1024;
-
-/// Largest message of any other kind in bytes.
-pub(super) const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Messages that cannot be understood before the socket is closed.
 const MAX_BAD: u32 = 10;

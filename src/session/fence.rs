@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use str0m::Rtc;
 use str0m::rtp::Extension;
 
-use super::streams::Incoming;
+use super::streams::{Incoming, mid_of};
 use crate::counts::DropReason;
 use crate::wire::rtp::RtpHeader;
 use crate::wire::sdp::{Direction, Outline};
@@ -54,7 +54,7 @@ impl Fence {
     pub fn update(&mut self, rtc: &Rtc, outline: &Outline) {
         let sending = |direction| direction == Direction::SendOnly;
         for line in outline.lines.iter().filter(|line| sending(line.direction) && !line.rejected) {
-            if let Some(media) = rtc.media(super::negotiate::mid(&line.mid)) {
+            if let Some(media) = rtc.media(mid_of(&line.mid)) {
                 let map = media.remote_extmap();
                 let id = |extension| map.id_of(extension).unwrap_or(0);
                 self.mid_id = id(Extension::RtpMid).max(self.mid_id);

@@ -4,6 +4,7 @@
 //! matters. [`Session`] owns the engine and is the one place where that is kept. Nothing here
 //! knows rooms or other sessions.
 
+mod budget;
 pub mod channels;
 pub mod fence;
 pub mod negotiate;
@@ -23,19 +24,13 @@ use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
 use crate::model::Kind;
 use crate::wire::classify::{Class, dtls_is_client_hello};
+use budget::Budget;
 use channels::{Channels, Lane};
 use fence::Fence;
 use negotiate::Negotiated;
 pub use negotiate::{Engine, Offer, OfferError, SessionConfig};
 use seats::SeatLines;
 use streams::{Incoming, LineIndex};
-
-/// Most outputs of the engine for one input. A keyframe for a viewer with 64 seats is a few
-/// hundred; an engine that makes more is caught in a loop (`algesten/str0m` 863, 1017, 1062).
-const OUTPUT_BUDGET: u32 = 2_000;
-
-/// Most times that the engine may ask to be woken at once before it counts as caught in a loop.
-const WAKE_BUDGET: u32 = 100;
 
 /// A datagram to be sent.
 #[derive(Debug)]
@@ -281,7 +276,7 @@ impl Session {
 
     /// Takes everything out of the engine until it asks for time.
     fn drain(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
-        let (mut outputs, mut wakes) = (0u32, 0u32);
+        let mut budget = Budget::default();
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
@@ -289,10 +284,7 @@ impl Session {
                         self.deadline = self.rtc.is_alive().then_some(at);
                         break;
                     }
-                    wakes += 1;
-                    if wakes > WAKE_BUDGET {
-                        return Err(SessionError::Budget);
-                    }
+                    budget.wake()?;
                     let _ = self.rtc.handle_input(Input::Timeout(now));
                 }
                 Ok(Output::Transmit(transmit)) => out.transmits.push(Transmit {
@@ -305,10 +297,7 @@ impl Session {
                 // says so by ceasing to be alive.
                 Err(_) => out.drops.count(DropReason::Engine),
             }
-            outputs += 1;
-            if outputs > OUTPUT_BUDGET {
-                return Err(SessionError::Budget);
-            }
+            budget.output()?;
         }
         if (self.gone || !self.rtc.is_alive()) && !self.closed {
             self.closed = true;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::ice::IceCreds;
-use str0m::media::Mid;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Rtc};
 
@@ -291,9 +290,4 @@ fn with_candidates(answer: &str, outside: &[SocketAddr]) -> String {
     }
     text.push_str(tail);
     text
-}
-
-/// The engine's form of a mid.
-pub(super) fn mid(text: &str) -> Mid {
-    Mid::from(text)
 }

@@ -11,7 +11,7 @@ use str0m::format::PayloadParams;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
-use super::streams::codec_of;
+use super::streams::{codec_of, mid_of};
 use crate::counts::DropReason;
 use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
@@ -111,7 +111,7 @@ impl SeatLines {
     pub(super) fn update(&mut self, rtc: &mut Rtc, outline: &Outline) {
         for described in &outline.lines {
             let Some(kind) = described.kind.media() else { continue };
-            let mid = super::negotiate::mid(&described.mid);
+            let mid = mid_of(&described.mid);
             let open = !described.rejected && described.direction == Direction::RecvOnly;
             match self.seat_of(mid, kind) {
                 Some(seat) if !open => {

@@ -55,7 +55,7 @@ impl Incoming {
     pub fn update(&mut self, rtc: &Rtc, outline: &Outline) {
         for line in &outline.lines {
             let Some(kind) = line.kind.media() else { continue };
-            let mid = super::negotiate::mid(&line.mid);
+            let mid = mid_of(&line.mid);
             let known = self.lines.iter().any(|known| known.mid == mid);
             if !known && line.direction == Direction::SendOnly && self.lines.len() < 255 {
                 let rids = line.rids.iter().map(|rid| Rid::from(rid.as_str())).collect();
@@ -80,7 +80,7 @@ impl Incoming {
     }
 
     pub fn line_of(&self, mid: &str) -> Option<LineIndex> {
-        let mid = super::negotiate::mid(mid);
+        let mid = mid_of(mid);
         let at = self.lines.iter().position(|line| line.mid == mid)?;
         u8::try_from(at).ok().map(LineIndex)
     }
@@ -167,6 +167,11 @@ impl Incoming {
         self.ssrcs.push((*packet.header.ssrc, line, layer));
         Some((line, layer))
     }
+}
+
+/// The engine's form of a mid.
+pub(super) fn mid_of(text: &str) -> Mid {
+    Mid::from(text)
 }
 
 /// What we call a codec of the engine. Only the profiles that browsers share have a name; what

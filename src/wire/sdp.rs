@@ -314,10 +314,14 @@ pub fn same_shape(old: &Outline, new: &Outline) -> Result<(), String> {
     if new.fingerprint != old.fingerprint {
         return Err("A further offer must keep the fingerprint.".to_owned());
     }
-    let role = |outline: &Outline| outline.setup.clone().filter(|setup| setup != "actpass");
-    if let (Some(before), Some(after)) = (role(old), role(new))
-        && before != after
-    {
+    // Who leaves the choice to us is the active side: the answer is passive (RFC 8842 section 5.3).
+    let role = |outline: &Outline| match outline.setup.as_deref() {
+        Some("passive") => "passive",
+        Some("active" | "actpass") | None => "active",
+        Some(_) => "unknown",
+    };
+    let open = new.setup.as_deref() == Some("actpass");
+    if !open && role(old) != role(new) {
         return Err("A further offer must keep the DTLS role.".to_owned());
     }
     if new.lines.len() < old.lines.len() {

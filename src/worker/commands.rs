@@ -1,6 +1,5 @@
 //! What the control plane wants, carried out; and what rooms say, passed on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +8,7 @@ use super::command::{
     SdpAnswer, Seats, StreamState, publishes,
 };
 use super::demux::Sources;
+use super::guard::{Failed, guarded};
 use super::lanes::WorkerLanes;
 use super::sessions::Participant;
 use super::{Hosted, Output, Worker};
@@ -271,8 +271,8 @@ impl Worker {
         let listed = publishes(tracks);
         let offer = Offer { sdp, publishes: &listed };
         let before = media.ufrag().to_owned();
-        let answer = catch_unwind(AssertUnwindSafe(|| media.reoffer(&offer)))
-            .unwrap_or_else(|_| Err(OfferError::Engine("it panicked".to_owned())));
+        let answer = guarded(&mut self.totals, || Ok(media.reoffer(&offer)))
+            .unwrap_or_else(|Failed| Err(OfferError::Engine("it panicked".to_owned())));
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -423,9 +423,11 @@ impl Worker {
         if let Some(media) = participant.media.as_mut() {
             let drained = &mut self.drained;
             let media: &mut Session = media;
-            if catch_unwind(AssertUnwindSafe(|| media.close(drained, now))).is_err() {
-                self.totals.failed_panic += 1;
-            }
+            // It ends either way.
+            let _ = guarded(&mut self.totals, || {
+                media.close(drained, now);
+                Ok(())
+            });
             self.drained.events.clear();
             self.send_drained();
         }

@@ -1,8 +1,8 @@
 //! The sessions of a worker, lent to a room while it passes a packet or a message on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::guard::{Failed, guarded};
 use super::report::Totals;
 use super::sessions::Sessions;
 use crate::counts::DropReason;
@@ -64,7 +64,7 @@ impl Watchers for Viewers<'_> {
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers) {
         let Some(viewer) = self.sessions.get_mut(to) else { return };
         let Some(media) = viewer.media.as_mut() else { return };
-        match catch_unwind(AssertUnwindSafe(|| media.write(seat, packet, numbers))) {
+        match guarded(self.totals, || Ok(media.write(seat, packet, numbers))) {
             Ok(Ok(())) => {
                 let flow = self.totals.rtp_out.of_mut(packet.kind);
                 flow.packets += 1;
@@ -72,7 +72,7 @@ impl Watchers for Viewers<'_> {
             }
             Ok(Err(reason)) => return self.totals.drops.count(reason),
             // The wake that follows finds the engine gone and ends the session.
-            Err(_) => viewer.media = None,
+            Err(Failed) => viewer.media = None,
         }
         if !viewer.dirty {
             viewer.dirty = true;

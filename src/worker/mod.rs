@@ -8,6 +8,7 @@
 pub mod command;
 mod commands;
 pub mod demux;
+mod guard;
 mod lanes;
 pub mod report;
 pub mod sessions;

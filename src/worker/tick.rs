@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::demux::{Owner, worker_of};
+use super::guard::guarded;
 use super::lanes::{Viewers, WorkerLanes};
 use super::sessions::Participant;
 use super::{Hosted, Output, StunGate, Worker};
@@ -163,15 +163,10 @@ impl Worker {
     ) {
         let Some(media) = self.sessions.get_mut(key).and_then(|p| p.media.as_mut()) else { return };
         let drained = &mut self.drained;
-        let result = catch_unwind(AssertUnwindSafe(|| work(media, drained)));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(SessionError::Budget)) => self.totals.failed_budget += 1,
-            Err(_) => self.totals.failed_panic += 1,
-        }
-        let failed = !matches!(result, Ok(Ok(())));
+        let failed = guarded(&mut self.totals, || work(media, drained)).is_err();
         self.carry_out(key, now);
         if failed {
+            tracing::error!(?key, "the engine of a session failed; the session ends");
             if let Some(participant) = self.sessions.get_mut(key) {
                 participant.media = None;
             }
@@ -315,7 +310,6 @@ impl Worker {
                 if let Some(participant) = self.sessions.get_mut(key) {
                     participant.dirty = false;
                     if participant.media.is_none() && participant.nid > 0 {
-                        self.totals.failed_panic += 1;
                         self.leave(key, Reason::MediaFailed, now);
                         continue;
                     }

@@ -37,6 +37,7 @@ pub fn config(name: &str) -> Config {
         data_dir,
         workers: 2,
         domains: vec!["meet.example".to_owned()],
+        origins: vec!["https://product.example".to_owned()],
         media: MediaLimits::default(),
         doors: DoorLimits::default(),
     }

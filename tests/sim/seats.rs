@@ -136,3 +136,39 @@ fn a_storm_of_keyframe_wishes_reaches_the_publisher_twice_a_second() {
     assert!(asked >= 1, "the wish reaches the publisher");
     assert!(asked as f64 <= seconds * 2.0 + 2.0, "{asked} requests in {seconds} s");
 }
+
+#[test]
+fn a_further_offer_that_changes_what_was_agreed_is_refused_and_the_call_goes_on() {
+    let mut world = World::new(27);
+    let ada = world.join_whole("r", "ada");
+    let kofi = world.join_whole("r", "kofi");
+    world.on_air(ada);
+    world.run(500);
+    let (_, sdp) = world.members.get_mut(&ada).unwrap().peer.offer_seats(1);
+    let at = sdp.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len();
+    let mut other_print = sdp.clone();
+    let digit = if sdp[at..].starts_with("00") { "11" } else { "00" };
+    other_print.replace_range(at..at + 2, digit);
+    let other_print = other_print.replace(&sdp[at..at + 95], &other_print[at..at + 95]);
+    let lines: Vec<&str> = sdp.split("m=").collect();
+    let other_order = [lines[0], lines[2], lines[1]].join("m=");
+    let both_ways = sdp.replacen("a=recvonly", "a=sendrecv", 1);
+    let role = sdp.replace("a=setup:actpass", "a=setup:passive");
+    for (nid, sdp, why) in [
+        (10, other_print, "fingerprint"),
+        (11, other_order, "keep"),
+        (12, both_ways, "sendrecv"),
+        (13, role, "role"),
+    ] {
+        let request = Request::Offer { nid, sdp, tracks: Vec::new() };
+        world.request(ada, request);
+        let Event::Refused { refusal, .. } = world.members[&ada].events.last().unwrap() else {
+            panic!("an offer with another {why} was taken");
+        };
+        assert!(refusal.message.contains(why), "{refusal}");
+    }
+    world.forget_received();
+    world.run(10_000);
+    let frames = world.frames(kofi, world.mark(ada));
+    assert!(frames > 240, "{frames} frames in the ten seconds after");
+}

@@ -192,6 +192,19 @@ test('switching the camera off stops the device, and the track stays published',
   assert.ok(room.localPublication('camera'));
 });
 
+test('a screen that is shared again uses the section of the one before', async () => {
+  await connect();
+  const first = await room.localParticipant.publishTrack(track('video'), { source: 'screen' });
+  await room.localParticipant.unpublishTrack(first);
+  const count = FakePeerConnection.all[0].transceivers.length;
+  const second = await room.localParticipant.publishTrack(track('video'), { source: 'screen' });
+  assert.equal(FakePeerConnection.all[0].transceivers.length, count);
+  assert.equal(second.transceiver, first.transceiver);
+  assert.equal(second.transceiver.sender.replaced.at(-1), second.track);
+  const offer = sockets[0].said.filter(({ type }) => type === 'offer').at(-1);
+  assert.deepEqual(offer.data.tracks.map(({ cid }) => cid), [second.cid]);
+});
+
 test('a refused hello rejects with the code of the server', async () => {
   FakeSocket.server = (socket, { id }) => queueMicrotask(() => socket.hear({ ...fixture('error'), id, data: { code: 'room-full', message: 'Full.', retryable: true } }));
   await assert.rejects(connect(), { code: 'room-full', retryable: true });

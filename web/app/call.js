@@ -43,7 +43,7 @@ export function Call({ room, since, onEnd }) {
       <button class="invite" type="button" onClick=${actions.copy}>Invite</button>
     </header>
     <${Stage} room=${room}>
-      ${room.state === 'reconnecting' && html`<p class="notice bad" role="alert">Connection lost. Trying again …</p>`}
+      ${room.state === 'reconnecting' && html`<p class="notice bad" role="alert">${trouble(room)}</p>`}
       ${!room.canPlaybackAudio && html`<p class="notice" role="alert">Your browser waits for a click before it plays sound.
         <button type="button" onClick=${() => room.startAudio()}>Click to hear everybody</button></p>`}
       ${notice && html`<p class="notice" role="status">${notice}</p>`}
@@ -51,6 +51,12 @@ export function Call({ room, since, onEnd }) {
     ${chatOpen && html`<${Chat} room=${room} lines=${chat.lines} add=${chat.add} />`}
     <${Bar} room=${room} chatOpen=${chatOpen} unread=${chat.unread} actions=${actions} />
   </main>`;
+}
+
+/** @param {any} room */
+function trouble(room) {
+  const media = room.lossReason === 'media-failed';
+  return media ? `${sentence({ code: 'media-unreachable' })} Trying again …` : 'Connection lost. Trying again …';
 }
 
 /** @param {any} options */

@@ -110,7 +110,7 @@ function picture(publication, own) {
   if (own) return { shown: publication.track !== null, why: '' };
   const why = { active: '', waiting: 'Connecting …', unseated: 'Not shown', codec: 'Your browser cannot show this picture' };
   const state = /** @type {keyof typeof why} */ (publication.streamState);
-  return { shown: state === 'active', why: why[state] };
+  return { shown: state === 'active' && publication.track !== null, why: why[state] || 'Connecting …' };
 }
 
 /** @param {any} props */

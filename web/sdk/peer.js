@@ -27,6 +27,8 @@ export class Peer extends Emitter {
   /** @type {((error?: FanlightError) => void)[]} */
   #waiting = [];
   closed = false;
+  /** Sections of tracks that were taken away, to be used again for the same source. @type {Map<string, RTCRtpTransceiver[]>} */
+  spare = new Map();
   /** @type {{reliable: RTCDataChannel, lossy: RTCDataChannel}} */
   channels;
   /** @type {LocalTrackPublication[]} */

@@ -41,6 +41,8 @@ export class Room extends Emitter {
   /** Loudest first. @type {Participant[]} */
   activeSpeakers = [];
   canPlaybackAudio = true;
+  /** Why the room is `reconnecting`: a reason of the server, or `lost`. */
+  lossReason = '';
   /** @type {LocalTrackPublication[]} */
   localPublications = [];
 
@@ -162,7 +164,9 @@ export class Room extends Emitter {
   async unpublish(publication) {
     this.#withdraw(publication);
     this.localParticipant.trackPublications.delete(publication.id);
-    await publication.transceiver?.sender.replaceTrack(null);
+    const { transceiver } = publication;
+    await transceiver?.sender.replaceTrack(null);
+    if (transceiver) this.#peer?.spare.set(publication.source, [transceiver]);
     if (publication.id && this.#signal) await this.#signal.request('unpublish', { trackId: publication.id });
   }
 
@@ -260,14 +264,18 @@ export class Room extends Emitter {
   /** @param {number} attempt */
   #lost(attempt) {
     if (attempt !== this.#attempt || this.state !== 'connected') return;
-    void this.#rejoin(0);
+    void this.#rejoin(0, 'lost');
   }
 
-  /** @param {number} afterMs */
-  async #rejoin(afterMs) {
+  /**
+   * @param {number} afterMs
+   * @param {string} reason
+   */
+  async #rejoin(afterMs, reason) {
     this.#drop();
+    this.lossReason = reason;
     this.#become('reconnecting');
-    this.emit('reconnecting');
+    this.emit('reconnecting', { reason });
     const leaving = this.#leaving?.signal;
     if (afterMs) await pause(afterMs, leaving);
     for (let tries = 0; this.state === 'reconnecting'; tries += 1) {
@@ -457,7 +465,7 @@ export class Room extends Emitter {
   /** @param {import('./protocol.js').Goodbye} goodbye */
   #goodbye({ reason, retry, afterMs }) {
     if (retry === 'none') return this.#end(reason);
-    if (this.state === 'connected') void this.#rejoin(afterMs);
+    if (this.state === 'connected') void this.#rejoin(afterMs, reason);
     return undefined;
   }
 
@@ -486,11 +494,17 @@ export class Room extends Emitter {
    */
   #send(peer, publication) {
     const { track, kind, source, simulcast } = publication;
+    peer.publications = [...peer.publications.filter((known) => !known.withdrawn), publication];
+    const spare = peer.spare.get(source)?.pop();
+    if (spare) {
+      publication.transceiver = spare;
+      void spare.sender.replaceTrack(track);
+      return;
+    }
     const size = track?.getSettings?.() ?? {};
     const sendEncodings = kind === 'video' ? encodings(source, size, simulcast) : undefined;
     publication.transceiver = peer.pc.addTransceiver(track ?? kind, { direction: 'sendonly', sendEncodings });
     if (kind === 'video') preferCodecs(publication.transceiver, true);
-    peer.publications.push(publication);
   }
 
   /** @param {LocalTrackPublication} publication */

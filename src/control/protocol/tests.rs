@@ -134,6 +134,7 @@ fn every_message_of_the_server_is_the_one_of_its_fixture() {
         data_dir: "x".into(),
         workers: 1,
         domains: Vec::new(),
+        origins: Vec::new(),
         media: MediaLimits::default(),
         doors: DoorLimits::default(),
     };

@@ -23,7 +23,7 @@ pub struct Cli {
     #[arg(long, env = "FANLIGHT_PORT", hide_env = true, default_value_t = 8443, global = true)]
     port: u16,
     /// Address to listen on; without it all of IPv6 and IPv4
-    #[arg(long, env = "FANLIGHT_BIND", hide_env = true)]
+    #[arg(long, env = "FANLIGHT_BIND", hide_env = true, global = true)]
     bind: Option<IpAddr>,
     /// Address of this machine from outside; may be repeated
     #[arg(long, env = "FANLIGHT_PUBLIC_IP", hide_env = true, value_delimiter = ',')]
@@ -59,12 +59,6 @@ impl Cli {
     #[must_use]
     pub fn action(&self) -> Action {
         self.command.unwrap_or(Action::Serve)
-    }
-
-    /// The port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     /// What to log.

@@ -128,12 +128,14 @@ fn announce(local: SocketAddr) {
     }
 }
 
-/// Asks a server on this machine whether it is well.
+/// Asks the server on this machine that listens on `bind` whether it is well.
 ///
 /// # Errors
 /// It is not, or there is none.
-pub async fn ask_health(port: u16) -> anyhow::Result<()> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+pub async fn ask_health(bind: SocketAddr) -> anyhow::Result<()> {
+    let (ip, port) = (bind.ip(), bind.port());
+    let ip = if ip.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip };
+    let address = SocketAddr::new(ip, port);
     let ask = async {
         let stream = TcpStream::connect(address).await.context("no server answers")?;
         let io = hyper_util::rt::TokioIo::new(stream);

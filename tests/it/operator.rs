@@ -1,8 +1,11 @@
 //! What an operator sees and does, and that nobody else can.
 
+use std::net::SocketAddr;
+
+use fanlight::server::ask_health;
 use hyper::StatusCode;
 
-use crate::client::TestServer;
+use crate::client::{TestServer, config};
 
 #[tokio::test]
 async fn rooms_are_listed_looked_at_and_closed() {
@@ -82,8 +85,19 @@ async fn health_and_readiness_are_for_everybody() {
         let answer = server.http("GET", path, &[("x-forwarded-for", "10.0.0.1")]).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
-    fanlight::server::ask_health(server.port).await.unwrap();
-    let port = server.port;
+    let address = server.address();
+    ask_health(address).await.unwrap();
+    ask_health(SocketAddr::from(([0, 0, 0, 0], server.port))).await.unwrap();
     server.stop().await;
-    assert!(fanlight::server::ask_health(port).await.is_err());
+    assert!(ask_health(address).await.is_err());
+}
+
+#[tokio::test]
+async fn health_is_asked_at_the_address_that_is_listened_on() {
+    let mut config = config("health-elsewhere");
+    config.bind = SocketAddr::from(([127, 0, 0, 9], 0));
+    let server = TestServer::with(config).await;
+    let elsewhere = SocketAddr::from(([127, 0, 0, 9], server.port));
+    ask_health(elsewhere).await.unwrap();
+    server.stop().await;
 }

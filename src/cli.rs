@@ -61,12 +61,6 @@ impl Cli {
         self.command.unwrap_or(Action::Serve)
     }
 
-    /// The port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// What to log.
     #[must_use]
     pub fn log(&self) -> &str {

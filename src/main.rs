@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.action() {
         Action::Serve => runtime.block_on(server::run(cli.config())),
-        Action::Health => runtime.block_on(server::ask_health(cli.port())),
+        Action::Health => runtime.block_on(server::ask_health(cli.config().bind)),
     };
     runtime.shutdown_background();
     match result {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "where to go is said to a person, not to a log")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -132,8 +132,10 @@ fn announce(local: SocketAddr) {
 ///
 /// # Errors
 /// It is not, or there is none.
-pub async fn ask_health(port: u16) -> anyhow::Result<()> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+pub async fn ask_health(bind: SocketAddr) -> anyhow::Result<()> {
+    let port = bind.port();
+    let ip = if bind.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { bind.ip() };
+    let address = SocketAddr::new(ip, port);
     let ask = async {
         let stream = TcpStream::connect(address).await.context("no server answers")?;
         let io = hyper_util::rt::TokioIo::new(stream);

@@ -82,8 +82,8 @@ async fn health_and_readiness_are_for_everybody() {
         let answer = server.http("GET", path, &[("x-forwarded-for", "10.0.0.1")]).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
-    fanlight::server::ask_health(server.port).await.unwrap();
-    let port = server.port;
+    fanlight::server::ask_health(server.address()).await.unwrap();
+    let address = server.address();
     server.stop().await;
-    assert!(fanlight::server::ask_health(port).await.is_err());
+    assert!(fanlight::server::ask_health(address).await.is_err());
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "where to go is said to a person, not to a log")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -128,13 +128,13 @@ fn announce(local: SocketAddr) {
     }
 }
 
-/// Asks the server on this machine that listens on `bind` whether it is well.
+/// Asks a server on this machine whether it is well.
 ///
 /// # Errors
 /// It is not, or there is none.
 pub async fn ask_health(bind: SocketAddr) -> anyhow::Result<()> {
-    let (ip, port) = (bind.ip(), bind.port());
-    let ip = if ip.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip };
+    let port = bind.port();
+    let ip = if bind.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { bind.ip() };
     let address = SocketAddr::new(ip, port);
     let ask = async {
         let stream = TcpStream::connect(address).await.context("no server answers")?;

@@ -47,6 +47,8 @@ export function Call({ room, since, onEnd }) {
       ${!room.canPlaybackAudio && html`<p class="notice" role="alert">Your browser waits for a click before it plays sound.
         <button type="button" onClick=${() => room.startAudio()}>Click to hear everybody</button></p>`}
       ${notice && html`<p class="notice" role="status">${notice}</p>`}
+      ${room.state === 'connected' && room.remoteParticipants.size === 0 && !notice
+        && html`<p class="notice" role="status">Nobody else is here yet. Copy the link to invite somebody.</p>`}
     <//>
     ${chatOpen && html`<${Chat} room=${room} lines=${chat.lines} add=${chat.add} />`}
     <${Bar} room=${room} chatOpen=${chatOpen} unread=${chat.unread} actions=${actions} />

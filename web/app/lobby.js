@@ -34,7 +34,7 @@ export function Lobby({ room: first, fixed, word, onJoined }) {
     }
   };
   return html`<main class="lobby">
-    <${Preview} tracks=${tracks} mic=${mic} camera=${camera} setMic=${setMic} setCamera=${setCamera} />
+    <${Preview} tracks=${tracks} failed=${wrong !== ''} mic=${mic} camera=${camera} setMic=${setMic} setCamera=${setCamera} />
     <form onSubmit=${join}>
       <div><${Mark} /><h1>${fixed ? room : 'Fanlight'}</h1></div>
       <p class="sub">${fixed ? 'Join when you are ready.' : 'Choose a room; whoever opens the same one meets you there.'}</p>
@@ -117,14 +117,14 @@ function useDevices({ mic, camera, chosen, onWrong }) {
 }
 
 /** @param {any} props */
-function Preview({ tracks, mic, camera, setMic, setCamera }) {
+function Preview({ tracks, failed, mic, camera, setMic, setCamera }) {
   const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
   useEffect(() => {
     if (video.current) video.current.srcObject = tracks.video ? new MediaStream([tracks.video]) : null;
   }, [tracks.video]);
   return html`<section class="preview" aria-label="Preview">
     <video ref=${video} autoplay muted playsinline></video>
-    ${!tracks.video && html`<p class="empty">${camera ? 'Your camera will show here.' : 'Your camera is off.'}</p>`}
+    ${!tracks.video && html`<p class="empty">${!camera ? 'Your camera is off.' : failed ? 'No picture from your camera.' : 'Your camera will show here.'}</p>`}
     <${Meter} track=${tracks.audio} />
     <div class="bar">
       <button type="button" class=${mic ? '' : 'off'} onClick=${() => setMic(!mic)}>

@@ -303,6 +303,8 @@ export class Room extends Emitter {
     this.#signal = null;
     this.#peer = null;
     this.#messages.drop();
+    this.activeSpeakers = [];
+    for (const participant of [this.localParticipant, ...this.remoteParticipants.values()]) participant.isSpeaking = false;
     for (const publication of this.#remotePublications()) publication.place(null);
     for (const publication of this.localPublications) {
       publication.transceiver = null;

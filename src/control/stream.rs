@@ -121,10 +121,12 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::sync::Semaphore;
+    use tokio::time::timeout;
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_millis(50);
+    const LIMIT: Duration = Duration::from_secs(10);
 
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_cut_and_its_place_is_free() {
@@ -133,7 +135,8 @@ mod tests {
         let (server, mut client) = duplex(1_000);
         let mut watched = Watched::new(server, PATIENCE, Some(place));
         watched.write_all(&[0; 900]).await.unwrap();
-        let error = watched.write_all(&[0; 900]).await.unwrap_err();
+        let stalled = timeout(LIMIT, watched.write_all(&[0; 900])).await;
+        let error = stalled.expect("patience ends").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(places.available_permits(), 0);
         drop(watched);

@@ -11,8 +11,6 @@ COPY benches ./benches
 COPY src ./src
 COPY web ./web
 # Dependencies and what was built of them stay in the caches from one build to the next.
-# Line tables make up most of the binary; the names of functions stay for a report of a panic.
-ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin fanlight \

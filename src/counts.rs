@@ -77,6 +77,8 @@ reasons! {
     Codec = "codec",
     /// The viewer's media path does not stand.
     NotConnected = "not_connected",
+    /// The viewer's network takes less than what is sent: its pacer is a second behind.
+    ViewerBehind = "viewer_behind",
     /// The socket's buffer was full.
     SocketFull = "socket_full",
     /// The queue to a neighbouring worker was full.

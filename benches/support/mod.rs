@@ -13,8 +13,23 @@ use fanlight::worker::demux::ufrag_prefix;
 use fanlight::worker::{Input, Output, Worker, WorkerConfig};
 use peer::{Peer, Wishes};
 
+pub mod floor;
 #[path = "../../tests/support/peer.rs"]
 pub mod peer;
+
+/// Bytes of a video packet's payload: the datagram is 1,200 then.
+pub const PAYLOAD: usize = 1_160;
+
+/// The address of the n-th client.
+pub fn address(n: usize) -> SocketAddr {
+    let [high, low] = u16::try_from(n + 2).unwrap().to_be_bytes();
+    SocketAddr::from(([10, 1, high, low], 40_000))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+pub fn clock() -> Instant {
+    Instant::now()
+}
 
 pub struct Scene {
     pub worker: Worker,
@@ -22,6 +37,7 @@ pub struct Scene {
     pub now: Instant,
     engine: Engine,
     server: SocketAddr,
+    outputs: Vec<Output>,
 }
 
 impl Scene {
@@ -35,6 +51,7 @@ impl Scene {
             now: Instant::now(),
             engine: Engine::new().unwrap(),
             server: SocketAddr::from(([10, 0, 0, 1], 8443)),
+            outputs: Vec::new(),
         }
     }
 
@@ -73,8 +90,8 @@ impl Scene {
 
     pub fn join(&mut self, wishes: Wishes) {
         let n = self.peers.len();
-        let [high, low] = u16::try_from(n + 2).unwrap().to_be_bytes();
-        let mut peer = Peer::new(SocketAddr::from(([10, 1, high, low], 40_000)), self.now);
+        let mut peer = Peer::new(address(n), self.now);
+        peer.payload = PAYLOAD;
         let (nid, sdp, tracks) = peer.offer(wishes);
         assert!(publishes(&tracks).len() <= 2);
         let (session, sdp) = self.open(&sdp, n);
@@ -95,6 +112,10 @@ impl Scene {
     /// Gives everything that clients have to the worker and back, and lets 5 ms pass.
     pub fn exchange(&mut self) {
         self.now += Duration::from_millis(5);
+        self.answer();
+    }
+
+    fn answer(&mut self) {
         for n in 0..self.peers.len() {
             self.peers[n].handle_time(self.now);
             let from = self.peers[n].address;
@@ -112,16 +133,20 @@ impl Scene {
 
     fn collect(&mut self) {
         while let Some(output) = self.worker.poll(self.now) {
-            match output {
-                Output::Transmit(transmit) => {
-                    let to = transmit.to;
-                    if let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == to) {
-                        peer.handle_datagram(transmit.from, &transmit.bytes, self.now);
-                    }
+            self.carry(output);
+        }
+    }
+
+    fn carry(&mut self, output: Output) {
+        match output {
+            Output::Transmit(transmit) => {
+                let to = transmit.to;
+                if let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == to) {
+                    peer.handle_datagram(transmit.from, &transmit.bytes, self.now);
                 }
-                Output::Event(session, event) => self.tell(session, event),
-                _ => {}
             }
+            Output::Event(session, event) => self.tell(session, event),
+            _ => {}
         }
     }
 
@@ -138,6 +163,41 @@ impl Scene {
         let request = Request::Seated { rev };
         let command = Command::Request { session, id: None, request };
         self.worker.handle(Input::Command(command), self.now);
+    }
+
+    /// One frame of `packets` packets through the worker, each packet by itself or all in one
+    /// tick; how long the worker took, and how many datagrams came out.
+    pub fn frame(&mut self, packets: usize, together: bool) -> (Duration, usize) {
+        self.peers[0].send(1, 1, packets, self.now);
+        let frame = std::mem::take(&mut self.peers[0].out);
+        let (from, to, now) = (self.peers[0].address, self.server, self.now);
+        let began = clock();
+        for (_, bytes) in &frame {
+            self.worker.handle(Input::Datagram { from, to, bytes, handed_over: false }, now);
+            if !together {
+                self.tick();
+            }
+        }
+        self.tick();
+        let took = began.elapsed();
+        let out = self.outputs.iter().filter(|output| matches!(output, Output::Transmit(_)));
+        (took, out.count())
+    }
+
+    fn tick(&mut self) {
+        self.worker.handle(Input::Time, self.now);
+        while let Some(output) = self.worker.poll(self.now) {
+            self.outputs.push(output);
+        }
+    }
+
+    /// Everybody gets what was sent and answers, and time passes.
+    pub fn settle(&mut self, time: Duration) {
+        for output in std::mem::take(&mut self.outputs) {
+            self.carry(output);
+        }
+        self.now += time;
+        self.answer();
     }
 
     /// The datagrams of one video packet of the publisher.

@@ -45,6 +45,8 @@ enum State {
     Starting,
     /// Packets flow.
     Flowing,
+    /// The viewer's network takes less than what is sent; it is sent nothing until it does.
+    Held,
 }
 
 /// The state that turns one track into one seat's outgoing stream.
@@ -95,6 +97,23 @@ impl Forwarder {
         self.selector = Selector::default();
     }
 
+    /// The viewer's network takes less than what is sent: nothing until [`Forwarder::resume`].
+    pub fn hold(&mut self) {
+        if matches!(self.state, State::Starting | State::Flowing) {
+            self.state = State::Held;
+            self.selector = Selector::default();
+        }
+    }
+
+    /// The viewer's network has caught up. Whether it was held: then it needs a keyframe.
+    pub fn resume(&mut self) -> bool {
+        let held = self.state == State::Held;
+        if held {
+            self.state = State::Starting;
+        }
+        held
+    }
+
     /// Whether the client does not know of the occupant yet.
     #[must_use]
     pub fn is_pending(&self) -> bool {
@@ -114,7 +133,7 @@ impl Forwarder {
             return None;
         }
         match self.state {
-            State::Empty => None,
+            State::Empty | State::Held => None,
             State::Pending | State::Starting => Some(layers.highest(now).unwrap_or(0)),
             State::Flowing => self.selector.wanted(layers, now),
         }
@@ -125,6 +144,7 @@ impl Forwarder {
         match self.state {
             State::Empty => return Verdict::Drop(DropReason::Unpublished),
             State::Pending => return Verdict::Drop(DropReason::SeatPending),
+            State::Held => return Verdict::Drop(DropReason::ViewerBehind),
             State::Starting | State::Flowing => {}
         }
         if packet.payload.len() > MAX_PAYLOAD {

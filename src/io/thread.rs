@@ -175,7 +175,7 @@ impl MediaThread {
         if transmits.is_empty() && replies.is_empty() {
             return;
         }
-        let media = transmits.iter().filter(|transmit| is_rtp(&transmit.bytes)).count() as u64;
+        let media = transmits.iter().filter(|transmit| transmit.media).count() as u64;
         let route = |from, to| Route { from, to };
         let answers = replies
             .iter()
@@ -236,11 +236,6 @@ impl Shell {
             self.slow.push(session);
         }
     }
-}
-
-/// Whether a datagram holds RTP and not RTCP (RFC 5761 section 4).
-fn is_rtp(bytes: &[u8]) -> bool {
-    matches!(bytes, [first, second, ..] if first >> 6 == 2 && !(192..=223).contains(second))
 }
 
 /// The poller counts in whole milliseconds and rounds down; waking a fraction early would make

@@ -21,6 +21,8 @@ pub struct Sink {
 
 /// Those who watch, as the worker lends them to a room while it walks a track's sinks.
 pub trait Watchers {
+    /// A member's network takes less than what is sent.
+    fn is_behind(&self, key: MemberKey) -> bool;
     /// A member is to be sent the packet in this seat under these numbers.
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers);
     /// A copy of the packet goes no further.
@@ -58,6 +60,13 @@ impl Room {
             };
             let Some(seat) = member.seats.get_mut(sink.seat.index()) else { continue };
             let forwarder = &mut seat.half_mut(packet.kind).forwarder;
+            if packet.kind == Kind::Video {
+                if watchers.is_behind(member.key) {
+                    forwarder.hold();
+                } else if forwarder.resume() {
+                    self.ask_at = Some(now);
+                }
+            }
             match forwarder.offer(packet, &track.layers, now) {
                 Verdict::Send(numbers) => watchers.send(member.key, sink.seat, packet, numbers),
                 Verdict::Drop(reason) => watchers.dropped(reason),

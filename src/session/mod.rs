@@ -8,6 +8,7 @@ mod budget;
 pub mod channels;
 pub mod fence;
 pub mod negotiate;
+mod pace;
 pub mod seats;
 pub mod streams;
 
@@ -16,19 +17,21 @@ use std::time::Instant;
 
 use str0m::media::KeyframeRequestKind;
 use str0m::net::{Protocol, Receive};
-use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
+use str0m::bwe::Bitrate;
+use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Reason, Rtc};
 
 use crate::counts::{DropReason, Drops};
 use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
 use crate::model::Kind;
-use crate::wire::classify::{Class, dtls_is_client_hello};
+use crate::wire::classify::{Class, classify, dtls_is_client_hello};
 use budget::Budget;
 use channels::{Channels, Lane};
 use fence::Fence;
 use negotiate::Negotiated;
 pub use negotiate::{Engine, Offer, OfferError, SessionConfig};
+use pace::{Pace, Wish};
 use seats::SeatLines;
 use streams::{Incoming, LineIndex};
 
@@ -39,6 +42,8 @@ pub struct Transmit {
     pub from: SocketAddr,
     /// Where it goes.
     pub to: SocketAddr,
+    /// It holds RTP.
+    pub media: bool,
     /// One whole datagram.
     pub bytes: Vec<u8>,
 }
@@ -102,6 +107,7 @@ pub struct Session {
     seats: SeatLines,
     channels: Channels,
     fence: Fence,
+    pace: Pace,
     deadline: Option<Instant>,
     connected: bool,
     hello_seen: bool,
@@ -211,6 +217,9 @@ impl Session {
     /// [`SessionError`]: the session is over.
     pub fn handle_time(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
         self.channels.flush(&mut self.rtc);
+        if let Some(wish) = self.pace.wish(now) {
+            self.rtc.bwe().set_bitrate(Bitrate::ZERO, wish);
+        }
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             out.drops.count(DropReason::Engine);
         }
@@ -226,11 +235,21 @@ impl Session {
         seat: SeatIndex,
         packet: &Packet,
         numbers: Numbers,
+        now: Instant,
     ) -> Result<(), DropReason> {
         if !self.is_connected() {
             return Err(DropReason::NotConnected);
         }
-        self.seats.write(&mut self.rtc, seat, packet, numbers)
+        self.seats.write(&mut self.rtc, seat, packet, numbers)?;
+        self.pace.wrote(packet.payload.len(), now);
+        Ok(())
+    }
+
+    /// Whether the viewer's network takes less than what is written for it: more video would
+    /// only come later.
+    #[must_use]
+    pub fn is_behind(&self, now: Instant) -> bool {
+        self.pace.is_behind(now)
     }
 
     /// Asks the publisher for a keyframe. Leaves with the next [`Session::handle_time`].
@@ -277,21 +296,29 @@ impl Session {
     /// Takes everything out of the engine until it asks for time.
     fn drain(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
         let mut budget = Budget::default();
+        let mut sent = 0;
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
-                    if at > now || !self.rtc.is_alive() {
-                        self.deadline = self.rtc.is_alive().then_some(at);
+                    let pacing = is_pacing(self.rtc.last_timeout_reason());
+                    let wish = Wish { at, pacing, sent: std::mem::take(&mut sent) };
+                    let rest = self.pace.rest(wish, now);
+                    if rest.is_some() || !self.rtc.is_alive() {
+                        self.deadline = rest.filter(|_| self.rtc.is_alive());
                         break;
                     }
-                    budget.wake()?;
+                    if wish.sent == 0 {
+                        budget.wake()?;
+                    }
                     let _ = self.rtc.handle_input(Input::Timeout(now));
                 }
-                Ok(Output::Transmit(transmit)) => out.transmits.push(Transmit {
-                    from: transmit.source,
-                    to: transmit.destination,
-                    bytes: transmit.contents.into(),
-                }),
+                Ok(Output::Transmit(transmit)) => {
+                    let bytes: Vec<u8> = transmit.contents.into();
+                    let media = classify(&bytes) == Some(Class::Rtp);
+                    sent += u32::from(media);
+                    let (from, to) = (transmit.source, transmit.destination);
+                    out.transmits.push(Transmit { from, to, media, bytes });
+                }
                 Ok(Output::Event(event)) => self.take(event, out, now),
                 // Before the media path stands anybody can provoke these; after, the engine
                 // says so by ceasing to be alive.
@@ -343,6 +370,12 @@ impl Session {
             _ => {}
         }
     }
+}
+
+/// Whether only the sending of media makes the engine want to be woken.
+fn is_pacing(reason: Reason) -> bool {
+    use Reason::{BweDelayControl, BweProbeControl, BweProbeEstimator, Pacer};
+    matches!(reason, Pacer(_) | BweDelayControl | BweProbeControl | BweProbeEstimator)
 }
 
 /// A datagram whose first bytes have been looked at.

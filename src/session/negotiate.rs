@@ -14,6 +14,7 @@ use str0m::{Candidate, Rtc};
 use super::Session;
 use super::channels::{self, Channels};
 use super::fence::Fence;
+use super::pace::{self, Pace};
 use super::seats::SeatLines;
 use super::streams::Incoming;
 use crate::model::Kind;
@@ -153,6 +154,7 @@ impl Session {
             seats: SeatLines::default(),
             channels: Channels::new(config.data_bytes),
             fence: Fence::default(),
+            pace: Pace::new(now),
             deadline: Some(now),
             connected: false,
             hello_seen: false,
@@ -266,6 +268,7 @@ fn build(engine: &Engine, config: &SessionConfig, ufrag: &str, now: Instant) -> 
         .set_extension_map(extensions)
         // With the default of 5 s browsers have no lip-sync for 9 s after a seat is taken.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .enable_bwe(Some(pace::START))
         .set_send_buffer_video(super::seats::RTX_PACKETS)
         .set_sctp_max_buffered_amount(channels::ENGINE_BUDGET)
         .set_sctp_max_message_size(channels::max_frame(config.data_bytes));

@@ -1,6 +1,7 @@
 //! The sessions of a worker, lent to a room while it passes a packet or a message on.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::guard::{Failed, guarded};
 use super::report::Totals;
@@ -58,13 +59,19 @@ pub(super) struct Viewers<'a> {
     pub sessions: &'a mut Sessions,
     pub dirty: &'a mut Vec<MemberKey>,
     pub totals: &'a mut Totals,
+    pub now: Instant,
 }
 
 impl Watchers for Viewers<'_> {
+    fn is_behind(&self, key: MemberKey) -> bool {
+        let media = self.sessions.get(key).and_then(|p| p.media.as_ref());
+        media.is_some_and(|media| media.is_behind(self.now))
+    }
+
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers) {
         let Some(viewer) = self.sessions.get_mut(to) else { return };
         let Some(media) = viewer.media.as_mut() else { return };
-        match guarded(self.totals, || Ok(media.write(seat, packet, numbers))) {
+        match guarded(self.totals, || Ok(media.write(seat, packet, numbers, self.now))) {
             Ok(Ok(())) => {
                 let flow = self.totals.rtp_out.of_mut(packet.kind);
                 flow.packets += 1;

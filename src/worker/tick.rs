@@ -224,7 +224,7 @@ impl Worker {
         let (Some((_, slot)), Some(Some(hosted))) = (track, room_list.get_mut(at)) else {
             return totals.drops.count(DropReason::Unpublished);
         };
-        let mut viewers = Viewers { sessions, dirty, totals };
+        let mut viewers = Viewers { sessions, dirty, totals, now };
         hosted.room.forward(slot, packet, &mut viewers, now);
         if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
             touched_rooms.push(at);

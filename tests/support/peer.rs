@@ -53,6 +53,8 @@ pub struct Peer {
     pub closed: bool,
     pub deadline: Option<Instant>,
     pub mids: Vec<(Mid, MediaKind)>,
+    /// Bytes of a video packet's payload.
+    pub payload: usize,
     pending: Option<SdpPendingOffer>,
     nid: u64,
 }
@@ -89,6 +91,7 @@ impl Peer {
             closed: false,
             deadline: Some(now),
             mids: Vec::new(),
+            payload: 600,
             pending: None,
             nid: 0,
         }
@@ -239,6 +242,7 @@ impl Peer {
             MediaKind::Video => Codec::Vp8,
         };
         let pt = self.rtc.codec_config().find(|p| p.spec().codec == codec).unwrap().pt();
+        let size = self.payload;
         let stream = &mut self.streams[n];
         let keyframe = std::mem::take(&mut stream.keyframe_wanted);
         let mut payloads = Vec::new();
@@ -252,7 +256,7 @@ impl Peer {
                 let [high, low] = (stream.picture | 0x8000).to_be_bytes();
                 let start = if part == 0 { 0x90 } else { 0x80 };
                 let mut payload = vec![start, 0x80, high, low, u8::from(!keyframe)];
-                payload.resize(600, mark);
+                payload.resize(size, mark);
                 payloads.push(payload);
             }
         }

@@ -1,0 +1,79 @@
+//! What a worker adds to the engine, as ratios: rounds of both take turns in one process, so that
+//! a machine that others use too slows both. Prints a table; takes a minute.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::Scene;
+use support::floor::Floor;
+
+/// Rounds of each, taking turns.
+const ROUNDS: usize = 9;
+
+/// Time between two frames of eight packets: 300 packets per second.
+const GAP: Duration = Duration::from_micros(26_667);
+
+/// Nanoseconds per forwarded packet in one round.
+fn round(frames: usize, mut frame: impl FnMut() -> (Duration, usize)) -> f64 {
+    let (mut time, mut sent) = (Duration::ZERO, 0);
+    for _ in 0..frames {
+        let (took, out) = frame();
+        time += took;
+        sent += out;
+    }
+    time.as_nanos() as f64 / sent.max(1) as f64
+}
+
+fn median(values: &mut [f64]) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0], values[values.len() - 1])
+}
+
+fn row(name: &str, mut values: Vec<f64>, unit: &str) {
+    let (middle, least, most) = median(&mut values);
+    println!("{name:<52} {middle:>7.2} {unit}  ({least:.2} to {most:.2})");
+}
+
+fn compare(viewers: usize, bwe: bool) {
+    let mut floor = Floor::new(viewers, bwe);
+    let mut scene = Scene::broadcast(viewers);
+    let frames = 4_000 / viewers.max(40);
+    let mut by = [(); 4].map(|()| Vec::new());
+    for warm in 0..=ROUNDS {
+        let mut measured = [0.0; 4];
+        for (together, pair) in [(false, 0), (true, 2)] {
+            measured[pair] = round(frames, || {
+                floor.settle(GAP);
+                floor.frame(8, together)
+            });
+            measured[pair + 1] = round(frames, || {
+                scene.settle(GAP);
+                scene.frame(8, together)
+            });
+        }
+        if warm > 0 {
+            by.iter_mut().zip(measured).for_each(|(list, ns)| list.push(ns / 1_000.0));
+        }
+    }
+    let ratio = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>();
+    let [one, worker_one, eight, worker_eight] = by;
+    println!("{viewers} viewers, bandwidth estimation {}", if bwe { "on" } else { "off" });
+    row("  worker / engine, one packet per wake", ratio(&worker_one, &one), "");
+    row("  worker with eight per wake / engine with one", ratio(&worker_eight, &one), "");
+    row("  engine, one packet per wake", one, "µs");
+    row("  engine, eight per wake", eight, "µs");
+    row("  worker, one packet per wake", worker_one, "µs");
+    row("  worker, eight per wake", worker_eight, "µs");
+}
+
+fn main() {
+    let wanted: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let wanted = if wanted.is_empty() { vec![10, 50, 200, 400] } else { wanted };
+    for viewers in wanted {
+        compare(viewers, true);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the engine costs by itself: the same packets to the same viewers, with nothing around it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::config::DtlsCert;
+use str0m::media::{MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event, Input, Output, Rtc, bwe::Bitrate};
+
+use super::peer::{Peer, Wishes};
+use super::{PAYLOAD, address};
+
+/// What is said about estimation of the bandwidth.
+pub const START: Bitrate = Bitrate::mbps(4);
+
+struct Side {
+    rtc: Rtc,
+    deadline: Instant,
+    out: Vec<(SocketAddr, Vec<u8>)>,
+    packets: Vec<RtpPacket>,
+    /// Packets that were written and have not come out.
+    queued: usize,
+}
+
+struct Viewer {
+    side: Side,
+    ssrc: Ssrc,
+    pt: str0m::media::Pt,
+}
+
+/// One publisher's engine, and one for each viewer, on the server's side.
+pub struct Floor {
+    peers: Vec<Peer>,
+    publisher: Side,
+    viewers: Vec<Viewer>,
+    now: Instant,
+    server: SocketAddr,
+    bwe: bool,
+}
+
+impl Side {
+    fn new(certificate: &DtlsCert, bwe: bool, server: SocketAddr, now: Instant) -> Self {
+        let mut config = Rtc::builder()
+            .set_rtp_mode(true)
+            .set_dtls_cert(certificate.clone())
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .set_send_buffer_video(512);
+        if bwe {
+            config = config.enable_bwe(Some(START));
+        }
+        let mut rtc = config.build(now);
+        rtc.add_local_candidate(Candidate::host(server, "udp").unwrap());
+        Self { rtc, deadline: now, out: Vec::new(), packets: Vec::new(), queued: 0 }
+    }
+
+    fn receive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
+        let receive = Receive::new(Protocol::Udp, from, to, bytes).unwrap();
+        let _ = self.rtc.handle_input(Input::Receive(now, receive));
+        self.drain(now);
+    }
+
+    fn wake(&mut self, now: Instant) {
+        let _ = self.rtc.handle_input(Input::Timeout(now));
+        self.drain(now);
+    }
+
+    fn drain(&mut self, now: Instant) {
+        loop {
+            let before = self.out.len();
+            let at = loop {
+                match self.rtc.poll_output().unwrap() {
+                    Output::Timeout(at) => break at,
+                    Output::Transmit(t) => self.out.push((t.destination, t.contents.into())),
+                    Output::Event(Event::RtpPacket(packet)) => self.packets.push(packet),
+                    Output::Event(_) => {}
+                }
+            };
+            self.deadline = at;
+            let sent = self.out.len() - before;
+            self.queued = self.queued.saturating_sub(sent);
+            let soon = at <= now + Duration::from_micros(100);
+            if !(soon && (at <= now || (self.queued > 0 && sent > 0))) {
+                return;
+            }
+            let _ = self.rtc.handle_input(Input::Timeout(now));
+        }
+    }
+}
+
+impl Floor {
+    /// Everybody connected and the streams running.
+    #[expect(clippy::disallowed_methods, reason = "a virtual clock begins somewhere")]
+    pub fn new(viewers: usize, bwe: bool) -> Self {
+        let provider = str0m::crypto::from_feature_flags();
+        let certificate = provider.dtls_provider.generate_certificate().unwrap();
+        let (now, server) = (Instant::now(), SocketAddr::from(([10, 0, 0, 1], 8443)));
+        let wishes = |seats| Wishes { audio: seats == 0, video: seats == 0, seats, data: false };
+        let open = |n: usize, wishes: Wishes| {
+            let mut peer = Peer::new(address(n), now);
+            peer.payload = PAYLOAD;
+            let (_, sdp, _) = peer.offer(wishes);
+            let mut side = Side::new(&certificate, bwe, server, now);
+            let offer = str0m::change::SdpOffer::from_sdp_string(&sdp).unwrap();
+            let answer = side.rtc.sdp_api().accept_offer(offer).unwrap();
+            peer.accept(&answer.to_sdp_string());
+            (peer, side)
+        };
+        let (peer, publisher) = open(0, wishes(0));
+        let mut floor =
+            Self { peers: vec![peer], publisher, viewers: Vec::new(), now, server, bwe };
+        for n in 1..=viewers {
+            let (peer, mut side) = open(n, wishes(1));
+            let lines: Vec<(Mid, MediaKind)> = peer.mids.clone();
+            let mut video = None;
+            for (mid, kind) in lines {
+                let stream = side.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
+                match kind {
+                    // Like a seat that nobody has used yet.
+                    MediaKind::Audio => {
+                        side.rtc.direct_api().remove_stream_tx(stream);
+                    }
+                    MediaKind::Video => video = Some((stream, mid)),
+                }
+            }
+            let (ssrc, mid) = video.unwrap();
+            let usable = side.rtc.media(mid).unwrap().remote_pts().to_vec();
+            let params = side.rtc.codec_config().params().to_vec();
+            let pt = params.iter().map(str0m::format::PayloadParams::pt);
+            let pt = pt.into_iter().find(|pt| usable.contains(pt)).unwrap();
+            floor.peers.push(peer);
+            floor.viewers.push(Viewer { side, ssrc, pt });
+        }
+        for _ in 0..400 {
+            floor.settle(Duration::from_millis(5));
+        }
+        assert!(floor.peers.iter().all(|peer| peer.connected));
+        floor
+    }
+
+    /// One frame of `packets` packets to everybody, each packet by itself or all with one wake;
+    /// how long the server's engines took, and how many datagrams came out.
+    pub fn frame(&mut self, packets: usize, together: bool) -> (Duration, usize) {
+        self.peers[0].send(1, 1, packets, self.now);
+        let frame: Vec<_> = std::mem::take(&mut self.peers[0].out).into_iter().collect();
+        let before: usize = self.viewers.iter().map(|viewer| viewer.side.out.len()).sum();
+        let began = super::clock();
+        for (_, bytes) in &frame {
+            self.publisher.receive(address(0), self.server, bytes, self.now);
+            if !together {
+                self.forward();
+            }
+        }
+        self.forward();
+        let took = began.elapsed();
+        let after: usize = self.viewers.iter().map(|viewer| viewer.side.out.len()).sum();
+        (took, after - before)
+    }
+
+    fn forward(&mut self) {
+        let packets = std::mem::take(&mut self.publisher.packets);
+        if packets.is_empty() {
+            return;
+        }
+        for Viewer { side, ssrc, pt } in &mut self.viewers {
+            let mut api = side.rtc.direct_api();
+            let stream = api.stream_tx(ssrc).unwrap();
+            for packet in packets.iter().filter(|packet| packet.payload.len() > 200) {
+                let write = RtpWrite::new(
+                    *pt,
+                    packet.seq_no,
+                    packet.header.timestamp,
+                    packet.timestamp,
+                    packet.payload.clone(),
+                );
+                stream.write_rtp(write.marker(packet.header.marker).nackable(true));
+                side.queued += usize::from(self.bwe);
+            }
+            side.wake(self.now);
+        }
+    }
+
+    /// Everybody gets what was sent and answers, and time passes.
+    pub fn settle(&mut self, time: Duration) {
+        self.now += time;
+        let now = self.now;
+        let sides = std::iter::once(&mut self.publisher);
+        let sides = sides.chain(self.viewers.iter_mut().map(|viewer| &mut viewer.side));
+        for (side, peer) in sides.zip(&mut self.peers) {
+            if side.deadline <= now {
+                side.wake(now);
+            }
+            for (_, bytes) in std::mem::take(&mut side.out) {
+                peer.handle_datagram(self.server, &bytes, now);
+            }
+            peer.handle_time(now);
+            peer.received.clear();
+            for (_, bytes) in std::mem::take(&mut peer.out) {
+                side.receive(peer.address, self.server, &bytes, now);
+            }
+        }
+    }
+}

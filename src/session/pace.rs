@@ -1,0 +1,222 @@
+//! When what was written leaves, and how much is wished for.
+//!
+//! The engine's pacer lets a burst leave at once, but wants to be woken after each packet of it, a
+//! microsecond later. Left to the timers, that would send a video frame packet by packet; woken in
+//! a loop until the burst is out, the engine gives a whole train. Video stays paced all the same:
+//! what exceeds the burst (40 ms of the estimate) waits for its time.
+
+use std::time::{Duration, Instant};
+
+use str0m::bwe::Bitrate;
+
+/// Where the estimate of a viewer's bandwidth begins. The engine probes three and six times this as
+/// soon as the path stands, so that a good network is known within a second; a bad one is overrun
+/// for about as long.
+pub(super) const START: Bitrate = Bitrate::mbps(2);
+
+/// A wish of the pacer that is due within this is part of the present burst.
+const AT_ONCE: Duration = Duration::from_micros(100);
+
+/// How soon the pacer is woken when it wants to be at once and has nothing queued: after media,
+/// where it only keeps its books, and else, where it pads or probes (in steps of 2 ms).
+const REST_AFTER_MEDIA: Duration = Duration::from_millis(5);
+const REST: Duration = Duration::from_millis(1);
+
+/// A session that sent nothing for this long is idle. The estimator then wants no more than
+/// [`IDLE_WAKE`]; what it does more often moves its timers and nothing else.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+const IDLE_WAKE: Duration = Duration::from_millis(250);
+
+/// A queue that has not been empty for this long is behind: its viewer is spared further video
+/// until it is. Longer shows a picture that is that much too old; shorter cuts a keyframe off.
+const BEHIND: Duration = Duration::from_secs(1);
+
+/// Most packets in the pacer's queue, whatever their age: the engine has no limit of its own.
+const QUEUE: u32 = 512;
+
+/// How often the rate of what is written is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is wished for beside what is written, so that the estimate leaves room for keyframes.
+const SPARE: f64 = 1.2;
+
+/// What the engine wants after it was polled to its time-out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// When it wants to be woken.
+    pub at: Instant,
+    /// The pacer or the estimator wants it, and not a protocol.
+    pub pacing: bool,
+    /// How many RTP packets it gave out since it was last woken.
+    pub sent: u32,
+}
+
+/// The pacing of one session.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Packets that were written and have not come out, at least.
+    queued: u32,
+    /// Since when there are any.
+    since: Option<Instant>,
+    /// Media was written since the engine was last at rest.
+    media: bool,
+    /// When RTP last came out.
+    active: Instant,
+    written: u64,
+    looked: Instant,
+    wished: f64,
+}
+
+impl Pace {
+    pub fn new(now: Instant) -> Self {
+        let bps = START.as_f64();
+        Self { queued: 0, since: None, media: false, active: now, written: 0, looked: now, wished: bps }
+    }
+
+    /// A packet was written.
+    pub fn wrote(&mut self, bytes: usize, now: Instant) {
+        self.queued += 1;
+        self.since.get_or_insert(now);
+        self.media = true;
+        self.written += bytes as u64;
+    }
+
+    /// Whether the viewer's network takes less than what is written for it.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        let late = |since: Instant| now.saturating_duration_since(since) > BEHIND;
+        self.queued >= QUEUE || self.since.is_some_and(late)
+    }
+
+    /// When to wake the engine; `None`: at once, it has more.
+    pub fn rest(&mut self, wish: Wish, now: Instant) -> Option<Instant> {
+        self.queued = self.queued.saturating_sub(wish.sent);
+        if wish.sent > 0 {
+            self.active = now;
+        }
+        if wish.at <= now {
+            return None;
+        }
+        let at_once = wish.pacing && wish.at <= now + AT_ONCE;
+        if at_once && wish.sent > 0 && self.queued > 0 {
+            return None;
+        }
+        if at_once {
+            // It has nothing, whatever was counted: a packet without a payload type is dropped
+            // inside, a resend counts for one that was written.
+            self.queued = 0;
+        }
+        if self.queued == 0 {
+            self.since = None;
+        }
+        let rest = match std::mem::take(&mut self.media) {
+            true => REST_AFTER_MEDIA,
+            false => REST,
+        };
+        let idle = now.saturating_duration_since(self.active) > IDLE_AFTER;
+        Some(match wish.pacing {
+            true if at_once => now + rest,
+            true if idle && self.queued == 0 => wish.at.max(now + IDLE_WAKE),
+            _ => wish.at,
+        })
+    }
+
+    /// How much bandwidth the estimator shall look for, if that has changed: what is written, and
+    /// something to spare.
+    pub fn wish(&mut self, now: Instant) -> Option<Bitrate> {
+        let time = now.saturating_duration_since(self.looked);
+        if time < LOOK {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
+        let rate = self.written as f64 * 8.0 / time.as_secs_f64() * SPARE;
+        self.looked = now;
+        self.written = 0;
+        let rate = rate.max(START.as_f64());
+        let same = rate < self.wished * 1.1 && rate > self.wished * 0.5;
+        if same {
+            return None;
+        }
+        self.wished = rate;
+        Some(Bitrate::from(rate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn us(n: u64) -> Duration {
+        Duration::from_micros(n)
+    }
+
+    fn pacer(at: Instant, sent: u32) -> Wish {
+        Wish { at, pacing: true, sent }
+    }
+
+    #[test]
+    fn a_burst_is_woken_until_it_is_out_and_rested_after() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        (0..3).for_each(|_| pace.wrote(1_000, t));
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
+        assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST), "padding comes in steps");
+    }
+
+    #[test]
+    fn what_the_pacer_holds_back_waits_for_its_time() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        (0..3).for_each(|_| pace.wrote(1_000, t));
+        let later = t + us(7_000);
+        assert_eq!(pace.rest(pacer(later, 1), t), Some(later));
+        assert!(!pace.is_behind(t + BEHIND));
+        assert!(pace.is_behind(t + BEHIND + us(1)));
+        assert_eq!(pace.rest(pacer(later + us(1), 2), later), Some(later + REST_AFTER_MEDIA));
+        assert!(!pace.is_behind(t + BEHIND * 2), "the queue was empty meanwhile");
+    }
+
+    #[test]
+    fn a_packet_that_never_comes_out_does_not_make_a_loop() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        pace.wrote(1_000, t);
+        assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST_AFTER_MEDIA));
+        assert!(!pace.is_behind(t + BEHIND * 2));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_by_number_too() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        (1..QUEUE).for_each(|_| pace.wrote(1_000, t));
+        assert!(!pace.is_behind(t));
+        pace.wrote(1_000, t);
+        assert!(pace.is_behind(t));
+    }
+
+    #[test]
+    fn an_idle_session_is_woken_four_times_a_second() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        let at = |ms| t + Duration::from_millis(ms);
+        assert_eq!(pace.rest(pacer(at(25), 0), t), Some(at(25)), "it may be about to probe");
+        let now = at(2_000);
+        assert_eq!(pace.rest(pacer(at(2_025), 0), now), Some(at(2_250)));
+        let protocol = Wish { at: at(2_025), pacing: false, sent: 0 };
+        assert_eq!(pace.rest(protocol, now), Some(at(2_025)));
+    }
+
+    #[test]
+    fn what_is_written_is_wished_for_with_something_to_spare() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        (0..500).for_each(|_| pace.wrote(1_000, t));
+        assert_eq!(pace.wish(t + us(499_999)), None);
+        assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(9_600_000.0)));
+        (0..510).for_each(|_| pace.wrote(1_000, t));
+        assert_eq!(pace.wish(t + LOOK * 2), None, "near enough");
+        assert_eq!(pace.wish(t + LOOK * 3), Some(START));
+    }
+}

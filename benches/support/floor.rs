@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use str0m::config::DtlsCert;
 use str0m::media::{MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, bwe::Bitrate};
 
 use super::peer::{Peer, Wishes};
 use super::{PAYLOAD, address};
 
-/// What is said about estimation of the bandwidth.
-pub const START: Bitrate = Bitrate::mbps(4);
+/// Where the estimate of a viewer's bandwidth begins.
+const START: Bitrate = Bitrate::mbps(2);
 
 struct Side {
     rtc: Rtc,
@@ -42,13 +42,27 @@ pub struct Floor {
 
 impl Side {
     fn new(certificate: &DtlsCert, bwe: bool, server: SocketAddr, now: Instant) -> Self {
+        // As `session/negotiate.rs` has it.
+        let mut extensions = ExtensionMap::empty();
+        extensions.set(1, Extension::AudioLevel);
+        extensions.set(3, Extension::TransportSequenceNumber);
+        extensions.set(4, Extension::RtpMid);
+        extensions.set(5, Extension::PlayoutDelay);
+        extensions.set(10, Extension::RtpStreamId);
+        extensions.set(11, Extension::RepairedRtpStreamId);
+        extensions.set(13, Extension::VideoOrientation);
         let mut config = Rtc::builder()
             .set_rtp_mode(true)
             .set_dtls_cert(certificate.clone())
             .clear_codecs()
             .enable_opus(true, false)
             .enable_vp8(true)
+            .enable_vp9(true)
+            .enable_av1(true)
+            .set_extension_map(extensions)
+            .set_rtcp_report_interval_audio(Duration::from_secs(1))
             .set_send_buffer_video(512);
+        config.codec_config().add_h264(108.into(), Some(109.into()), true, 0x42_e0_1f);
         if bwe {
             config = config.enable_bwe(Some(START));
         }

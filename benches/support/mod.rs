@@ -2,12 +2,13 @@
 
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fanlight::config::MediaLimits;
 use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
-use fanlight::session::{Engine, Offer, Session, SessionConfig};
+use fanlight::session::{Engine, Offer, Session, SessionConfig, Transmit};
 use fanlight::worker::command::{Command, Event, Join, Opened, Request, publishes};
 use fanlight::worker::demux::ufrag_prefix;
 use fanlight::worker::{Input, Output, Worker, WorkerConfig};
@@ -38,6 +39,8 @@ pub struct Scene {
     engine: Engine,
     server: SocketAddr,
     outputs: Vec<Output>,
+    transmits: Vec<VecDeque<Transmit>>,
+    spare: Vec<VecDeque<Transmit>>,
 }
 
 impl Scene {
@@ -52,6 +55,8 @@ impl Scene {
             engine: Engine::new().unwrap(),
             server: SocketAddr::from(([10, 0, 0, 1], 8443)),
             outputs: Vec::new(),
+            transmits: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -180,12 +185,14 @@ impl Scene {
         }
         self.tick();
         let took = began.elapsed();
-        let out = self.outputs.iter().filter(|output| matches!(output, Output::Transmit(_)));
-        (took, out.count())
+        (took, self.transmits.iter().map(VecDeque::len).sum())
     }
 
     fn tick(&mut self) {
         self.worker.handle(Input::Time, self.now);
+        let mut transmits = self.spare.pop().unwrap_or_default();
+        self.worker.swap_transmits(&mut transmits, self.now);
+        self.transmits.push(transmits);
         while let Some(output) = self.worker.poll(self.now) {
             self.outputs.push(output);
         }
@@ -193,8 +200,11 @@ impl Scene {
 
     /// Everybody gets what was sent and answers, and time passes.
     pub fn settle(&mut self, time: Duration) {
-        for output in std::mem::take(&mut self.outputs) {
-            self.carry(output);
+        let outputs = std::mem::take(&mut self.outputs).into_iter();
+        outputs.for_each(|output| self.carry(output));
+        for mut transmits in std::mem::take(&mut self.transmits) {
+            transmits.drain(..).for_each(|transmit| self.carry(Output::Transmit(transmit)));
+            self.spare.push(transmits);
         }
         self.now += time;
         self.answer();

@@ -135,12 +135,12 @@ impl Forwarder {
         match self.state {
             State::Empty | State::Held => None,
             State::Pending | State::Starting => Some(layers.highest(now).unwrap_or(0)),
-            State::Flowing => self.selector.wanted(layers, now),
+            State::Flowing => self.selector.wanted(layers.highest(now)),
         }
     }
 
-    /// Decides about one packet of the source.
-    pub fn offer(&mut self, packet: &Packet, layers: &LayerTable, now: Instant) -> Verdict {
+    /// Decides about one packet of the source. `top` is the highest layer whose packets come.
+    pub fn offer(&mut self, packet: &Packet, top: Option<u8>, now: Instant) -> Verdict {
         match self.state {
             State::Empty => return Verdict::Drop(DropReason::Unpublished),
             State::Pending => return Verdict::Drop(DropReason::SeatPending),
@@ -156,7 +156,7 @@ impl Forwarder {
                     self.begin(packet, now);
                 }
             }
-            Kind::Video => match self.selector.step(packet, layers, now) {
+            Kind::Video => match self.selector.step(packet, top) {
                 Step::Pass if self.state == State::Flowing => {}
                 Step::Pass | Step::Switch if packet.keyframe => self.begin(packet, now),
                 Step::Pass | Step::Switch => return Verdict::Drop(DropReason::AwaitsKeyframe),

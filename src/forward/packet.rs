@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::Kind;
+use crate::wire::vp8::Vp8;
 
 /// The codecs that browsers share, each in the one profile that they share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +40,8 @@ pub struct Packet {
     pub clock_rate: u32,
     /// Marker bit: the last packet of a video frame, the first of a talk spurt.
     pub marker: bool,
+    /// The payload descriptor, if the codec is VP8: read once, for all who are sent it.
+    pub vp8: Option<Vp8>,
     /// First packet of a picture that needs none before it.
     pub keyframe: bool,
     /// Loudness in dBov, −127 to 0 (RFC 6464).

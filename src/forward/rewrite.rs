@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::packet::{Codec, Packet};
+use super::packet::Packet;
 use crate::counts::DropReason;
 use crate::units::{rtp_since, rtp_ticks};
 use crate::wire::vp8::Vp8;
@@ -26,7 +26,7 @@ pub struct Numbers {
     pub seq: u64,
     /// RTP timestamp.
     pub timestamp: u32,
-    /// What is written into the VP8 descriptor, if the codec is VP8 and the descriptor has room.
+    /// What is written into the VP8 descriptor, if that is not what stands there.
     pub vp8: Option<Vp8Numbers>,
 }
 
@@ -80,7 +80,7 @@ impl Rewriter {
 
     /// A source begins with `packet`, which is to be rewritten next.
     pub fn start(&mut self, packet: &Packet, now: Instant) {
-        let vp8 = descriptor(packet);
+        let vp8 = packet.vp8;
         let (picture_in, tl0_in) =
             vp8.map_or((0, 0), |vp8| (vp8.picture_id.unwrap_or(0), vp8.tl0.unwrap_or(0)));
         let (first_out, timestamp, picture, tl0) = match self.last {
@@ -135,9 +135,12 @@ impl Rewriter {
         let offset = packet.seq.saturating_sub(binding.first_in);
         let seq = binding.first_out.saturating_add(offset);
         let timestamp = packet.timestamp.wrapping_add(binding.timestamp);
-        let vp8 = descriptor(packet).map(|vp8| binding.vp8(vp8));
+        let vp8 = packet.vp8.map(|vp8| binding.vp8(vp8));
+        // While nothing is moved the payload goes on as it came.
+        let moved = (binding.picture, binding.tl0) != (0, 0);
         self.remember(packet, seq, timestamp, vp8);
-        Ok(Numbers { seq, timestamp, vp8: vp8.filter(|ids| *ids != Vp8Numbers::default()) })
+        let vp8 = vp8.filter(|ids| moved && *ids != Vp8Numbers::default());
+        Ok(Numbers { seq, timestamp, vp8 })
     }
 
     fn remember(&mut self, packet: &Packet, seq: u64, timestamp: u32, vp8: Option<Vp8Numbers>) {
@@ -182,13 +185,6 @@ impl Binding {
             tl0: vp8.tl0.map(|tl0| tl0.wrapping_add(self.tl0)),
         }
     }
-}
-
-fn descriptor(packet: &Packet) -> Option<Vp8> {
-    if packet.codec != Codec::Vp8 {
-        return None;
-    }
-    Vp8::parse(&packet.payload).ok()
 }
 
 #[cfg(test)]

@@ -3,9 +3,6 @@
 //! Today's target is the highest layer whose packets come. A bandwidth-aware choice takes the
 //! place of [`Selector::wanted`] and nothing else.
 
-use std::time::Instant;
-
-use super::layers::LayerTable;
 use super::packet::Packet;
 
 /// What a packet means to a forwarder's layers.
@@ -34,15 +31,15 @@ impl Selector {
 
     /// The layer whose keyframe is wanted, if it is not the one that is sent.
     #[must_use]
-    pub fn wanted(self, layers: &LayerTable, now: Instant) -> Option<u8> {
-        let target = layers.highest(now)?;
+    pub fn wanted(self, top: Option<u8>) -> Option<u8> {
+        let target = top?;
         (self.current != Some(target)).then_some(target)
     }
 
     /// Classifies a packet. A switch happens at a keyframe only; the old layer is held until then.
     #[must_use]
-    pub fn step(self, packet: &Packet, layers: &LayerTable, now: Instant) -> Step {
-        match (self.current, self.wanted(layers, now)) {
+    pub fn step(self, packet: &Packet, top: Option<u8>) -> Step {
+        match (self.current, self.wanted(top)) {
             (Some(current), None) if packet.layer == current => Step::Pass,
             (_, Some(target)) if packet.layer == target && packet.keyframe => Step::Switch,
             (Some(current), Some(_)) if packet.layer == current => Step::Pass,

@@ -20,6 +20,7 @@ fn packet(codec: Codec, layer: u8, seq: u64, keyframe: bool) -> Packet {
         timestamp: u32::try_from(seq).unwrap() * 3_000,
         clock_rate: 90_000,
         marker: true,
+        vp8: None,
         keyframe,
         level: None,
         voice: None,
@@ -40,7 +41,7 @@ fn open() -> (Forwarder, LayerTable) {
 
 fn offer(f: &mut Forwarder, layers: &mut LayerTable, packet: &Packet, ms: u64) -> Verdict {
     layers.hear(packet.layer, at(ms));
-    f.offer(packet, layers, at(ms))
+    f.offer(packet, layers.highest(at(ms)), at(ms))
 }
 
 fn sent(verdict: Verdict) -> u64 {
@@ -55,11 +56,11 @@ fn nothing_is_sent_before_the_client_knows_who_sits_there() {
     let mut forwarder = Forwarder::new(Kind::Video, 0);
     let layers = LayerTable::default();
     let key = packet(Codec::Vp9, 0, 1, true);
-    assert_eq!(forwarder.offer(&key, &layers, at(0)), Verdict::Drop(DropReason::Unpublished));
+    assert_eq!(forwarder.offer(&key, layers.highest(at(0)), at(0)), Verdict::Drop(DropReason::Unpublished));
     forwarder.assign();
-    assert_eq!(forwarder.offer(&key, &layers, at(0)), Verdict::Drop(DropReason::SeatPending));
+    assert_eq!(forwarder.offer(&key, layers.highest(at(0)), at(0)), Verdict::Drop(DropReason::SeatPending));
     forwarder.open();
-    assert_eq!(sent(forwarder.offer(&key, &layers, at(0))), 0);
+    assert_eq!(sent(forwarder.offer(&key, layers.highest(at(0)), at(0))), 0);
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn sound_begins_at_once() {
     forwarder.assign();
     forwarder.open();
     let layers = LayerTable::default();
-    assert_eq!(sent(forwarder.offer(&packet(Codec::Opus, 0, 9, false), &layers, at(0))), 7);
+    assert_eq!(sent(forwarder.offer(&packet(Codec::Opus, 0, 9, false), None, at(0))), 7);
     assert_eq!(forwarder.awaits_keyframe(&layers, at(0)), None);
 }
 

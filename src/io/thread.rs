@@ -1,6 +1,6 @@
 //! One media thread: wait, read a batch, read the clock, tick the worker, write out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ pub(super) struct Shell {
     next_ticket: u64,
     /// Sessions whose event queue was full.
     slow: Vec<SessionId>,
-    transmits: Vec<Transmit>,
+    transmits: VecDeque<Transmit>,
     replies: Vec<(Route, [u8; 44], usize)>,
     drops: Drops,
     delay: crate::counts::Histogram,
@@ -103,6 +103,7 @@ impl MediaThread {
             self.worker.handle(Input::Command(leave), now);
         }
         self.worker.handle(Input::Time, now);
+        self.worker.swap_transmits(&mut self.shell.transmits, now);
         while let Some(output) = self.worker.poll(now) {
             self.shell.take(output, &self.neighbours, self.worker.id());
         }
@@ -200,7 +201,7 @@ impl MediaThread {
 impl Shell {
     fn take(&mut self, output: Output, neighbours: &[WorkerHandle], me: WorkerId) {
         match output {
-            Output::Transmit(transmit) => self.transmits.push(transmit),
+            Output::Transmit(transmit) => self.transmits.push_back(transmit),
             Output::StunReply { from, to, bytes, len } => {
                 self.replies.push((Route { from, to }, bytes, len));
             }

@@ -7,7 +7,7 @@ use crate::counts::DropReason;
 use crate::forward::Verdict;
 use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
-use crate::ids::SeatIndex;
+use crate::ids::{SeatIndex, TrackId};
 use crate::model::{Kind, Source};
 
 /// A half of a seat in which a track sits.
@@ -23,60 +23,88 @@ pub struct Sink {
 pub trait Watchers {
     /// A member's network takes less than what is sent.
     fn is_behind(&self, key: MemberKey) -> bool;
-    /// A member is to be sent the packet in this seat under these numbers.
-    fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers);
-    /// A copy of the packet goes no further.
-    fn dropped(&mut self, reason: DropReason);
+    /// A member is to be sent these packets of one track in this seat, under these numbers.
+    fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]);
+    /// Copies of packets go no further.
+    fn dropped(&mut self, reason: DropReason, copies: usize);
+}
+
+/// A packet on its way from its publisher to those who watch.
+#[derive(Debug)]
+pub struct Passing {
+    /// The room, as its worker counts them.
+    pub room: usize,
+    /// The track's place there, and which track sat there when the packet came.
+    pub slot: TrackSlot,
+    /// See above.
+    pub track: TrackId,
+    /// The packet.
+    pub packet: Packet,
 }
 
 impl Room {
-    /// Offers a packet to everybody in whose seats its track sits. Walks all sinks.
-    pub fn forward(
-        &mut self,
-        slot: TrackSlot,
-        packet: &Packet,
-        watchers: &mut impl Watchers,
-        now: Instant,
-    ) {
-        let Some(track) = self.tracks.get_mut(slot.0).and_then(Option::as_mut) else {
-            return watchers.dropped(DropReason::Unpublished);
+    /// Offers packets of one track, in order, to everybody in whose seats it sits. Viewer by
+    /// viewer and not packet by packet: each viewer's state is fetched once.
+    pub fn forward(&mut self, packets: &[Passing], watchers: &mut impl Watchers, now: Instant) {
+        let Some(first) = packets.first() else { return };
+        let (slot, kind) = (first.slot, first.packet.kind);
+        let track = self.tracks.get_mut(slot.0).and_then(Option::as_mut);
+        let Some(track) = track.filter(|track| track.info.id == first.track) else {
+            return watchers.dropped(DropReason::Unpublished, packets.len());
         };
         if track.info.muted {
-            return watchers.dropped(DropReason::Muted);
+            return watchers.dropped(DropReason::Muted, packets.len());
         }
         let before = track.layers.highest(now);
-        track.layers.hear(packet.layer, now);
-        if packet.kind == Kind::Video {
+        for Passing { packet, .. } in packets {
+            track.layers.hear(packet.layer, now);
             if packet.keyframe {
                 track.asks.came(packet.layer);
             }
-            if before != track.layers.highest(now) {
-                self.ask_at = Some(now);
-            }
         }
+        let top = track.layers.highest(now);
+        if kind == Kind::Video && before != top {
+            self.ask_at = Some(now);
+        }
+        let mut passed = Vec::with_capacity(packets.len());
         for sink in &track.sinks {
             let Some(member) = self.members.get_mut(sink.member).and_then(Option::as_mut) else {
                 continue;
             };
             let Some(seat) = member.seats.get_mut(sink.seat.index()) else { continue };
-            let forwarder = &mut seat.half_mut(packet.kind).forwarder;
-            if packet.kind == Kind::Video {
+            let forwarder = &mut seat.half_mut(kind).forwarder;
+            if kind == Kind::Video {
                 if watchers.is_behind(member.key) {
                     forwarder.hold();
                 } else if forwarder.resume() {
                     self.ask_at = Some(now);
                 }
             }
-            match forwarder.offer(packet, &track.layers, now) {
-                Verdict::Send(numbers) => watchers.send(member.key, sink.seat, packet, numbers),
-                Verdict::Drop(reason) => watchers.dropped(reason),
+            passed.clear();
+            for Passing { packet, .. } in packets {
+                match forwarder.offer(packet, top, now) {
+                    Verdict::Send(numbers) => passed.push((packet, numbers)),
+                    Verdict::Drop(reason) => watchers.dropped(reason, 1),
+                }
+            }
+            if !passed.is_empty() {
+                watchers.send(member.key, sink.seat, &passed);
             }
         }
-        let (publisher, is_voice) = (track.publisher, track.info.source == Source::Microphone);
-        if let Some(level) = packet.level.filter(|_| is_voice) {
-            self.hear(publisher, level, now);
+        self.listen(packets, now);
+    }
+
+    /// What a track's packets tell about it: how loud its publisher is, and the codec.
+    fn listen(&mut self, packets: &[Passing], now: Instant) {
+        let Some(last) = packets.last() else { return };
+        let track = self.tracks.get(last.slot.0).and_then(Option::as_ref);
+        let voice = track.filter(|track| track.info.source == Source::Microphone);
+        if let Some(publisher) = voice.map(|track| track.publisher) {
+            for level in packets.iter().filter_map(|passing| passing.packet.level) {
+                self.hear(publisher, level, now);
+            }
         }
-        self.note_codec(slot.0, packet.codec);
+        self.note_codec(last.slot.0, last.packet.codec);
     }
 
     /// A track's codec is known from its packets only; viewers that lack it are told once.

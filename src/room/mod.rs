@@ -126,7 +126,7 @@ struct Track {
 }
 
 /// A room's place for one published track; found once, used for each packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrackSlot(pub usize);
 
 /// A room.

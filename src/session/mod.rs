@@ -12,6 +12,7 @@ mod pace;
 pub mod seats;
 pub mod streams;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -78,11 +79,26 @@ pub enum Event {
     Writable,
 }
 
+/// What became of packets that were to be queued for a seat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many were queued.
+    pub packets: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Why the others were not.
+    pub dropped: Option<DropReason>,
+}
+
 /// Where a drained session's outputs go. Reused, so that draining does not allocate.
 #[derive(Debug, Default)]
 pub struct Drained {
     /// Datagrams to be sent.
-    pub transmits: Vec<Transmit>,
+    pub transmits: VecDeque<Transmit>,
+    /// How many datagrams there were so far, and their bytes.
+    pub datagrams: u64,
+    /// See above.
+    pub bytes: u64,
     /// Events, in order.
     pub events: Vec<Event>,
     /// What went no further.
@@ -226,23 +242,19 @@ impl Session {
         self.drain(out, now)
     }
 
-    /// Queues one packet for a seat. It leaves with the next [`Session::handle_time`].
-    ///
-    /// # Errors
-    /// Why it was dropped.
+    /// Queues packets of one track for a seat. They leave with the next [`Session::handle_time`].
     pub fn write(
         &mut self,
         seat: SeatIndex,
-        packet: &Packet,
-        numbers: Numbers,
+        packets: &[(&Packet, Numbers)],
         now: Instant,
-    ) -> Result<(), DropReason> {
+    ) -> Written {
         if !self.is_connected() {
-            return Err(DropReason::NotConnected);
+            return Written { dropped: Some(DropReason::NotConnected), ..Written::default() };
         }
-        self.seats.write(&mut self.rtc, seat, packet, numbers)?;
-        self.pace.wrote(packet.payload.len(), now);
-        Ok(())
+        let written = self.seats.write(&mut self.rtc, seat, packets);
+        self.pace.wrote(written, now);
+        written
     }
 
     /// Whether the viewer's network takes less than what is written for it: more video would
@@ -317,7 +329,9 @@ impl Session {
                     let media = classify(&bytes) == Some(Class::Rtp);
                     sent += u32::from(media);
                     let (from, to) = (transmit.source, transmit.destination);
-                    out.transmits.push(Transmit { from, to, media, bytes });
+                    out.datagrams += 1;
+                    out.bytes += bytes.len() as u64;
+                    out.transmits.push_back(Transmit { from, to, media, bytes });
                 }
                 Ok(Output::Event(event)) => self.take(event, out, now),
                 // Before the media path stands anybody can provoke these; after, the engine

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 
+use super::Written;
+
 /// Where the estimate of a viewer's bandwidth begins. The engine probes three and six times this as
 /// soon as the path stands, so that a good network is known within a second; a bad one is overrun
 /// for about as long.
@@ -73,12 +75,14 @@ impl Pace {
         Self { queued: 0, since: None, media: false, active: now, written: 0, looked: now, wished: bps }
     }
 
-    /// A packet was written.
-    pub fn wrote(&mut self, bytes: usize, now: Instant) {
-        self.queued += 1;
-        self.since.get_or_insert(now);
-        self.media = true;
-        self.written += bytes as u64;
+    /// Packets were queued.
+    pub fn wrote(&mut self, written: Written, now: Instant) {
+        if written.packets > 0 {
+            self.queued = self.queued.saturating_add(u32::try_from(written.packets).unwrap_or(QUEUE));
+            self.since.get_or_insert(now);
+            self.media = true;
+            self.written += written.bytes;
+        }
     }
 
     /// Whether the viewer's network takes less than what is written for it.
@@ -149,6 +153,10 @@ mod tests {
         Duration::from_micros(n)
     }
 
+    fn wrote(packets: u64) -> Written {
+        Written { packets, bytes: packets * 1_000, dropped: None }
+    }
+
     fn pacer(at: Instant, sent: u32) -> Wish {
         Wish { at, pacing: true, sent }
     }
@@ -157,7 +165,7 @@ mod tests {
     fn a_burst_is_woken_until_it_is_out_and_rested_after() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        (0..3).for_each(|_| pace.wrote(1_000, t));
+        pace.wrote(wrote(3), t);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
@@ -168,12 +176,13 @@ mod tests {
     fn what_the_pacer_holds_back_waits_for_its_time() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        (0..3).for_each(|_| pace.wrote(1_000, t));
+        pace.wrote(wrote(3), t);
         let later = t + us(7_000);
-        assert_eq!(pace.rest(pacer(later, 1), t), Some(later));
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
+        assert_eq!(pace.rest(pacer(later, 0), t), Some(later));
         assert!(!pace.is_behind(t + BEHIND));
         assert!(pace.is_behind(t + BEHIND + us(1)));
-        assert_eq!(pace.rest(pacer(later + us(1), 2), later), Some(later + REST_AFTER_MEDIA));
+        assert_eq!(pace.rest(pacer(later + us(1), 2), later), Some(later + REST));
         assert!(!pace.is_behind(t + BEHIND * 2), "the queue was empty meanwhile");
     }
 
@@ -181,7 +190,7 @@ mod tests {
     fn a_packet_that_never_comes_out_does_not_make_a_loop() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(1_000, t);
+        pace.wrote(wrote(1), t);
         assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST_AFTER_MEDIA));
         assert!(!pace.is_behind(t + BEHIND * 2));
     }
@@ -190,9 +199,9 @@ mod tests {
     fn the_queue_is_bounded_by_number_too() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        (1..QUEUE).for_each(|_| pace.wrote(1_000, t));
+        pace.wrote(wrote(u64::from(QUEUE) - 1), t);
         assert!(!pace.is_behind(t));
-        pace.wrote(1_000, t);
+        pace.wrote(wrote(1), t);
         assert!(pace.is_behind(t));
     }
 
@@ -212,10 +221,10 @@ mod tests {
     fn what_is_written_is_wished_for_with_something_to_spare() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        (0..500).for_each(|_| pace.wrote(1_000, t));
+        pace.wrote(wrote(500), t);
         assert_eq!(pace.wish(t + us(499_999)), None);
         assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(9_600_000.0)));
-        (0..510).for_each(|_| pace.wrote(1_000, t));
+        pace.wrote(wrote(510), t);
         assert_eq!(pace.wish(t + LOOK * 2), None, "near enough");
         assert_eq!(pace.wish(t + LOOK * 3), Some(START));
     }

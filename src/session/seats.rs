@@ -11,6 +11,7 @@ use str0m::format::PayloadParams;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
+use super::Written;
 use super::streams::{codec_of, mid_of};
 use crate::counts::DropReason;
 use crate::forward::packet::{Codec, Packet};
@@ -146,57 +147,85 @@ impl SeatLines {
         self.seats[at].half_mut(kind)
     }
 
-    /// Hands one packet to the engine.
+    /// Hands packets of one track to the engine, in order.
     pub(super) fn write(
         &mut self,
         rtc: &mut Rtc,
         seat: SeatIndex,
-        packet: &Packet,
-        numbers: Numbers,
-    ) -> Result<(), DropReason> {
-        let line = self.seats.get_mut(seat.index()).and_then(|s| s.half_mut(packet.kind).as_mut());
-        let Some(line) = line else { return Err(DropReason::Unpublished) };
-        let found = line.types.iter().find(|known| known.0 == packet.codec);
-        let Some((_, pt)) = found else { return Err(DropReason::Codec) };
-        let video = packet.kind == Kind::Video;
-        let mut write = RtpWrite::new(
-            *pt,
-            numbers.seq.into(),
-            numbers.timestamp,
-            packet.wallclock,
-            packet.payload.clone(),
-        )
-        .marker(packet.marker)
-        .ext_vals(extensions(packet))
-        .nackable(video);
-        if let Some(ids) = numbers.vp8 {
-            let descriptor =
-                Vp8Descriptor::parse(&packet.payload).map_err(|_| DropReason::RtpMalformed)?;
-            let mut patch = descriptor.patch();
-            if let Some(id) = ids.picture_id {
-                patch = patch.picture_id(id);
-            }
-            if let Some(index) = ids.tl0 {
-                patch = patch.tl0_pic_idx(index);
-            }
-            write = write.vp8_patch(patch.build().map_err(|_| DropReason::RtpMalformed)?);
-        }
+        packets: &[(&Packet, Numbers)],
+    ) -> Written {
+        let mut written = Written::default();
+        let unknown = Written { dropped: Some(DropReason::Unpublished), ..written };
+        let Some((first, _)) = packets.first() else { return written };
+        let line = self.seats.get_mut(seat.index()).and_then(|s| s.half_mut(first.kind).as_mut());
+        let Some(Line { mid, ssrc, rtx, live, types }) = line else { return unknown };
+        let video = first.kind == Kind::Video;
         let mut api = rtc.direct_api();
-        if line.live {
-            let stream = api.stream_tx(&line.ssrc).ok_or(DropReason::Unpublished)?;
-            stream.write_rtp(write);
-        } else {
+        if !*live {
+            // Nothing is declared for packets that cannot be sent.
+            if !types.iter().any(|known| known.0 == first.codec) {
+                return Written { dropped: Some(DropReason::Codec), ..written };
+            }
             // No time may pass between declaring and the first packet: a sender report with a
             // clock of zero would spoil Chromium's mapping for twenty seconds.
-            let stream = api.declare_stream_tx(line.ssrc, line.rtx, line.mid, None);
+            let stream = api.declare_stream_tx(*ssrc, *rtx, *mid, None);
             if video {
                 stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
             }
-            stream.write_rtp(write);
-            line.live = true;
+            *live = true;
         }
-        Ok(())
+        let Some(stream) = api.stream_tx(ssrc) else { return unknown };
+        for (packet, numbers) in packets {
+            let found = types.iter().find(|known| known.0 == packet.codec);
+            let Some((_, pt)) = found else {
+                written.dropped = Some(DropReason::Codec);
+                continue;
+            };
+            match outgoing(packet, *numbers, *pt, video) {
+                Ok(write) => {
+                    stream.write_rtp(write);
+                    written.packets += 1;
+                    written.bytes += packet.payload.len() as u64;
+                }
+                Err(reason) => written.dropped = Some(reason),
+            }
+        }
+        written
     }
+}
+
+/// A packet in the engine's shape.
+fn outgoing(
+    packet: &Packet,
+    numbers: Numbers,
+    pt: Pt,
+    nackable: bool,
+) -> Result<RtpWrite, DropReason> {
+    let mut write = RtpWrite::new(
+        pt,
+        numbers.seq.into(),
+        numbers.timestamp,
+        packet.wallclock,
+        packet.payload.clone(),
+    )
+    .marker(packet.marker)
+    .nackable(nackable);
+    if (packet.level, packet.voice, packet.orientation) != (None, None, None) {
+        write = write.ext_vals(extensions(packet));
+    }
+    if let Some(ids) = numbers.vp8 {
+        let descriptor =
+            Vp8Descriptor::parse(&packet.payload).map_err(|_| DropReason::RtpMalformed)?;
+        let mut patch = descriptor.patch();
+        if let Some(id) = ids.picture_id {
+            patch = patch.picture_id(id);
+        }
+        if let Some(index) = ids.tl0 {
+            patch = patch.tl0_pic_idx(index);
+        }
+        write = write.vp8_patch(patch.build().map_err(|_| DropReason::RtpMalformed)?);
+    }
+    Ok(write)
 }
 
 impl Line {

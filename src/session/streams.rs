@@ -11,7 +11,8 @@ use crate::counts::DropReason;
 use crate::forward::packet::{Codec, Packet};
 use crate::model::Kind;
 use crate::wire::sdp::{Direction, Outline};
-use crate::wire::{av1, h264, vp8, vp9};
+use crate::wire::vp8::Vp8;
+use crate::wire::{av1, h264, vp9};
 
 /// A line on which the client sends, counted in the order in which it was first offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +129,11 @@ impl Incoming {
             return Err(DropReason::Codec);
         };
         let values = &packet.header.ext_vals;
+        let vp8 = (codec == Codec::Vp8).then(|| Vp8::parse(&packet.payload).ok()).flatten();
+        let keyframe = match vp8 {
+            Some(vp8) => vp8.keyframe,
+            None => begins_keyframe(codec, &packet.payload),
+        };
         let packet = Packet {
             kind,
             codec,
@@ -136,7 +142,8 @@ impl Incoming {
             timestamp: packet.header.timestamp,
             clock_rate,
             marker: packet.header.marker,
-            keyframe: kind == Kind::Video && begins_keyframe(codec, &packet.payload),
+            vp8,
+            keyframe: kind == Kind::Video && keyframe,
             level: values.audio_level,
             voice: values.voice_activity,
             orientation: values.video_orientation.map(|turn| turn as u8),
@@ -189,10 +196,10 @@ pub(super) fn codec_of(spec: &CodecSpec) -> Codec {
 
 fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {
-        Codec::Vp8 => vp8::starts_keyframe(payload),
         Codec::Vp9 => vp9::starts_keyframe(payload),
         Codec::H264 => h264::starts_keyframe(payload),
         Codec::Av1 => av1::starts_keyframe(payload),
-        Codec::Opus | Codec::Other => false,
+        // A VP8 packet whose descriptor cannot be read begins nothing.
+        Codec::Vp8 | Codec::Opus | Codec::Other => false,
     }
 }

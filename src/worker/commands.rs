@@ -429,7 +429,6 @@ impl Worker {
                 Ok(())
             });
             self.drained.events.clear();
-            self.send_drained();
         }
         if reason != Reason::Client {
             let (retry, after_ms) = retry_after(reason);

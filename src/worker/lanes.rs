@@ -68,16 +68,24 @@ impl Watchers for Viewers<'_> {
         media.is_some_and(|media| media.is_behind(self.now))
     }
 
-    fn send(&mut self, to: MemberKey, seat: SeatIndex, packet: &Packet, numbers: Numbers) {
-        let Some(viewer) = self.sessions.get_mut(to) else { return };
+    fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]) {
+        let (Some(viewer), Some((first, _))) = (self.sessions.get_mut(to), packets.first()) else {
+            return;
+        };
         let Some(media) = viewer.media.as_mut() else { return };
-        match guarded(self.totals, || Ok(media.write(seat, packet, numbers, self.now))) {
-            Ok(Ok(())) => {
-                let flow = self.totals.rtp_out.of_mut(packet.kind);
-                flow.packets += 1;
-                flow.bytes += packet.payload.len() as u64;
+        match guarded(self.totals, || Ok(media.write(seat, packets, self.now))) {
+            Ok(written) => {
+                let flow = self.totals.rtp_out.of_mut(first.kind);
+                flow.packets += written.packets;
+                flow.bytes += written.bytes;
+                if let Some(reason) = written.dropped {
+                    let left = (packets.len() as u64).saturating_sub(written.packets);
+                    self.totals.drops.count_many(reason, left);
+                }
+                if written.packets == 0 {
+                    return;
+                }
             }
-            Ok(Err(reason)) => return self.totals.drops.count(reason),
             // The wake that follows finds the engine gone and ends the session.
             Err(Failed) => viewer.media = None,
         }
@@ -87,7 +95,7 @@ impl Watchers for Viewers<'_> {
         }
     }
 
-    fn dropped(&mut self, reason: DropReason) {
-        self.totals.drops.count(reason);
+    fn dropped(&mut self, reason: DropReason, copies: usize) {
+        self.totals.drops.count_many(reason, copies as u64);
     }
 }

@@ -16,11 +16,13 @@ mod tick;
 pub mod timers;
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::config::MediaLimits;
 use crate::ids::{RoomName, SessionId, WorkerId};
+use crate::room::fanout::Passing;
 use crate::room::{MemberKey, Room};
 use crate::session::{Drained, Transmit};
 use command::{Answer, Command, Event, Ticket};
@@ -121,6 +123,7 @@ pub struct Worker {
     dirty: Vec<MemberKey>,
     touched_rooms: Vec<usize>,
     track_number: u32,
+    batch: Vec<Passing>,
     outputs: VecDeque<Output>,
     drained: Drained,
     totals: Totals,
@@ -159,6 +162,7 @@ impl Worker {
             dirty: Vec::new(),
             touched_rooms: Vec::new(),
             track_number: 0,
+            batch: Vec::new(),
             outputs: VecDeque::new(),
             drained: Drained::default(),
             totals: Totals::default(),
@@ -187,10 +191,18 @@ impl Worker {
 
     /// Takes the next output; `None` when the worker has nothing more to do at `now`.
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
-        if self.outputs.is_empty() {
+        if self.outputs.is_empty() && self.drained.transmits.is_empty() {
             self.settle(now);
         }
-        self.outputs.pop_front()
+        let transmit = |worker: &mut Self| worker.drained.transmits.pop_front();
+        self.outputs.pop_front().or_else(|| transmit(self).map(Output::Transmit))
+    }
+
+    /// Takes all datagrams at once, in order, and leaves the other list in their place: for a
+    /// shell that sends them in batches. They would come out of [`Worker::poll`] else.
+    pub fn swap_transmits(&mut self, list: &mut VecDeque<Transmit>, now: Instant) {
+        self.settle(now);
+        mem::swap(&mut self.drained.transmits, list);
     }
 
     /// When [`Input::Time`] is due, at the latest. May be too early, never too late.
@@ -217,6 +229,8 @@ impl Worker {
         report.addresses = u32::try_from(self.demux.len()).unwrap_or(u32::MAX);
         report.totals = self.totals.clone();
         report.totals.drops.add(&self.drained.drops);
+        report.totals.datagrams_out = self.drained.datagrams;
+        report.totals.bytes_out = self.drained.bytes;
         report
     }
 

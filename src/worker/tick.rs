@@ -14,6 +14,7 @@ use crate::counts::DropReason;
 use crate::forward::packet::Packet;
 use crate::model::Reason;
 use crate::room::MemberKey;
+use crate::room::fanout::Passing;
 use crate::session::streams::LineIndex;
 use crate::session::{Datagram, Drained, Event, Session, SessionError};
 use crate::wire::classify::{Class, classify};
@@ -22,6 +23,10 @@ use crate::wire::stun::{self, Stun};
 /// Rounds of settling in one tick. Each round sends what the one before made necessary; three are
 /// usual, and what is left after these waits for the next tick.
 const ROUNDS: u32 = 16;
+
+/// Packets that wait for each other before they are passed on. More would make the first of them
+/// wait, and come in one tick only from hundreds of publishers.
+const BATCH: usize = 256;
 
 /// Plain STUN replies in a second: per network (/24 or /64), and in all.
 const STUN_PER_NET: u32 = 10;
@@ -178,11 +183,10 @@ impl Worker {
 
     /// Carries out what a drained session says.
     fn carry_out(&mut self, key: MemberKey, now: Instant) {
-        self.send_drained();
         let mut events = mem::take(&mut self.drained.events);
         for event in events.drain(..) {
             match event {
-                Event::Media { line, packet } => self.forward(key, line, &packet, now),
+                Event::Media { line, packet } => self.forward(key, line, packet, now),
                 Event::KeyframeWanted { seat } => {
                     self.totals.keyframe_requests_in += 1;
                     self.in_room(key, |room| room.keyframe_wanted(key, seat, now));
@@ -204,31 +208,43 @@ impl Worker {
         }
     }
 
-    pub(super) fn send_drained(&mut self) {
-        for transmit in self.drained.transmits.drain(..) {
-            self.totals.datagrams_out += 1;
-            self.totals.bytes_out += transmit.bytes.len() as u64;
-            self.outputs.push_back(Output::Transmit(transmit));
+    /// One packet of a publisher: it waits for the others of this tick.
+    fn forward(&mut self, key: MemberKey, line: LineIndex, packet: Packet, now: Instant) {
+        let flow = self.totals.rtp_in.of_mut(packet.kind);
+        flow.packets += 1;
+        flow.bytes += packet.payload.len() as u64;
+        let Some(participant) = self.sessions.get(key) else { return };
+        let track = participant.tracks.get(usize::from(line.0)).copied().flatten();
+        let Some((track, slot)) = track else {
+            return self.totals.drops.count(DropReason::Unpublished);
+        };
+        self.batch.push(Passing { room: participant.room, slot, track, packet });
+        if self.batch.len() >= BATCH {
+            self.pass(now);
         }
     }
 
-    /// One packet of a publisher to everybody who watches.
-    fn forward(&mut self, key: MemberKey, line: LineIndex, packet: &Packet, now: Instant) {
+    /// Passes on what came since the last time, track by track.
+    fn pass(&mut self, now: Instant) {
+        let mut batch = mem::take(&mut self.batch);
+        // Stable: a track's packets stay in order.
+        batch.sort_by_key(|passing| (passing.room, passing.slot));
         let Self { sessions, room_list, totals, dirty, touched_rooms, .. } = self;
-        let flow = totals.rtp_in.of_mut(packet.kind);
-        flow.packets += 1;
-        flow.bytes += packet.payload.len() as u64;
-        let Some(participant) = sessions.get(key) else { return };
-        let at = participant.room;
-        let track = participant.tracks.get(usize::from(line.0)).copied().flatten();
-        let (Some((_, slot)), Some(Some(hosted))) = (track, room_list.get_mut(at)) else {
-            return totals.drops.count(DropReason::Unpublished);
-        };
-        let mut viewers = Viewers { sessions, dirty, totals, now };
-        hosted.room.forward(slot, packet, &mut viewers, now);
-        if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
-            touched_rooms.push(at);
+        let same = |a: &Passing, b: &Passing| (a.room, a.slot, a.track) == (b.room, b.slot, b.track);
+        for packets in batch.chunk_by(same) {
+            let at = packets.first().map_or(usize::MAX, |passing| passing.room);
+            let Some(Some(hosted)) = room_list.get_mut(at) else {
+                totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
+                continue;
+            };
+            let mut viewers = Viewers { sessions, dirty, totals, now };
+            hosted.room.forward(packets, &mut viewers, now);
+            if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
+                touched_rooms.push(at);
+            }
         }
+        batch.clear();
+        self.batch = batch;
     }
 
     /// Lets time pass: sessions and rooms whose deadline has come.
@@ -300,13 +316,15 @@ impl Worker {
     /// once. Sending can touch others again, hence rounds.
     pub(super) fn settle(&mut self, now: Instant) {
         for _ in 0..ROUNDS {
+            self.pass(now);
             if self.dirty.is_empty() && self.touched_rooms.is_empty() {
                 return;
             }
             for at in mem::take(&mut self.touched_rooms) {
                 self.settle_room(at, now);
             }
-            for key in mem::take(&mut self.dirty) {
+            let mut dirty = mem::take(&mut self.dirty);
+            for key in dirty.drain(..) {
                 if let Some(participant) = self.sessions.get_mut(key) {
                     participant.dirty = false;
                     if participant.media.is_none() && participant.nid > 0 {
@@ -315,6 +333,9 @@ impl Worker {
                     }
                 }
                 self.run(key, now, |media, out| media.handle_time(out, now));
+            }
+            if self.dirty.is_empty() {
+                self.dirty = dirty;
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::forward::packet::Codec;
 use crate::model::Kind;
 
 fn at(ms: u64) -> Instant {
@@ -26,6 +27,7 @@ fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
         timestamp: u32::try_from((ms * 90) & 0xffff_ffff).unwrap().wrapping_add(12_345),
         clock_rate: 90_000,
         marker: true,
+        vp8: Vp8::parse(&payload).ok(),
         keyframe,
         level: None,
         voice: None,
@@ -55,7 +57,8 @@ fn a_new_source_goes_on_where_the_last_one_stopped() {
     let after = rewriter.rewrite(&other).unwrap();
     assert_eq!(after.seq, before.seq + 1);
     assert_eq!(rtp_since(after.timestamp, before.timestamp), 9_000, "100 ms at 90 kHz");
-    let (old, new) = (before.vp8.unwrap(), after.vp8.unwrap());
+    assert_eq!(before.vp8, None, "nothing is moved yet");
+    let (old, new) = (packet(70, 0, true).vp8.unwrap(), after.vp8.unwrap());
     assert_eq!(new.picture_id.unwrap(), old.picture_id.unwrap() + 1);
     assert_eq!(new.tl0.unwrap(), old.tl0.unwrap() + 1);
     assert_eq!(rewriter.rewrite(&packet(4_999, 90, false)), Err(DropReason::TooOld));

@@ -56,9 +56,15 @@ fn nothing_is_sent_before_the_client_knows_who_sits_there() {
     let mut forwarder = Forwarder::new(Kind::Video, 0);
     let layers = LayerTable::default();
     let key = packet(Codec::Vp9, 0, 1, true);
-    assert_eq!(forwarder.offer(&key, layers.highest(at(0)), at(0)), Verdict::Drop(DropReason::Unpublished));
+    assert_eq!(
+        forwarder.offer(&key, layers.highest(at(0)), at(0)),
+        Verdict::Drop(DropReason::Unpublished)
+    );
     forwarder.assign();
-    assert_eq!(forwarder.offer(&key, layers.highest(at(0)), at(0)), Verdict::Drop(DropReason::SeatPending));
+    assert_eq!(
+        forwarder.offer(&key, layers.highest(at(0)), at(0)),
+        Verdict::Drop(DropReason::SeatPending)
+    );
     forwarder.open();
     assert_eq!(sent(forwarder.offer(&key, layers.highest(at(0)), at(0))), 0);
 }

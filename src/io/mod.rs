@@ -7,8 +7,10 @@
 
 pub mod joiner;
 pub mod mailbox;
+#[cfg(target_os = "linux")]
+mod sys;
 mod thread;
-mod udp;
+pub mod udp;
 
 use std::fmt;
 use std::io;

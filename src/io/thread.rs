@@ -182,7 +182,8 @@ impl MediaThread {
             .iter()
             .map(|(route, bytes, len)| (*route, bytes.get(..*len).unwrap_or_default()));
         let all = transmits.iter().map(|t| (route(t.from, t.to), t.bytes.as_slice()));
-        self.udp.send(all.chain(answers), |lost| drops.count_many(DropReason::SocketFull, lost));
+        let lost = self.udp.send(all.chain(answers));
+        drops.count_many(DropReason::SocketFull, lost);
         transmits.clear();
         replies.clear();
         delay.observe(arrived.elapsed(), media);

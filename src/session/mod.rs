@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use str0m::bwe::Bitrate;
 use str0m::media::KeyframeRequestKind;
 use str0m::net::{Protocol, Receive};
-use str0m::bwe::Bitrate;
 use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Reason, Rtc};
 
 use crate::counts::{DropReason, Drops};

@@ -72,13 +72,22 @@ pub(super) struct Pace {
 impl Pace {
     pub fn new(now: Instant) -> Self {
         let bps = START.as_f64();
-        Self { queued: 0, since: None, media: false, active: now, written: 0, looked: now, wished: bps }
+        Self {
+            queued: 0,
+            since: None,
+            media: false,
+            active: now,
+            written: 0,
+            looked: now,
+            wished: bps,
+        }
     }
 
     /// Packets were queued.
     pub fn wrote(&mut self, written: Written, now: Instant) {
         if written.packets > 0 {
-            self.queued = self.queued.saturating_add(u32::try_from(written.packets).unwrap_or(QUEUE));
+            self.queued =
+                self.queued.saturating_add(u32::try_from(written.packets).unwrap_or(QUEUE));
             self.since.get_or_insert(now);
             self.media = true;
             self.written += written.bytes;

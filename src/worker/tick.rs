@@ -230,7 +230,8 @@ impl Worker {
         // Stable: a track's packets stay in order.
         batch.sort_by_key(|passing| (passing.room, passing.slot));
         let Self { sessions, room_list, totals, dirty, touched_rooms, .. } = self;
-        let same = |a: &Passing, b: &Passing| (a.room, a.slot, a.track) == (b.room, b.slot, b.track);
+        let same =
+            |a: &Passing, b: &Passing| (a.room, a.slot, a.track) == (b.room, b.slot, b.track);
         for packets in batch.chunk_by(same) {
             let at = packets.first().map_or(usize::MAX, |passing| passing.room);
             let Some(Some(hosted)) = room_list.get_mut(at) else {

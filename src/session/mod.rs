@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use str0m::bwe::Bitrate;
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::media::KeyframeRequestKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Reason, Rtc};
@@ -32,7 +32,7 @@ use channels::{Channels, Lane};
 use fence::Fence;
 use negotiate::Negotiated;
 pub use negotiate::{Engine, Offer, OfferError, SessionConfig};
-use pace::{Pace, Wish};
+use pace::{Pace, Sent, Wish};
 use seats::SeatLines;
 use streams::{Incoming, LineIndex};
 
@@ -253,7 +253,8 @@ impl Session {
             return Written { dropped: Some(DropReason::NotConnected), ..Written::default() };
         }
         let written = self.seats.write(&mut self.rtc, seat, packets);
-        self.pace.wrote(written, now);
+        let video = packets.first().is_some_and(|(packet, _)| packet.kind == Kind::Video);
+        self.pace.wrote(written, video, now);
         written
     }
 
@@ -308,7 +309,7 @@ impl Session {
     /// Takes everything out of the engine until it asks for time.
     fn drain(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
         let mut budget = Budget::default();
-        let mut sent = 0;
+        let mut sent = Sent::default();
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
@@ -319,7 +320,7 @@ impl Session {
                         self.deadline = rest.filter(|_| self.rtc.is_alive());
                         break;
                     }
-                    if wish.sent == 0 {
+                    if wish.sent.packets == 0 {
                         budget.wake()?;
                     }
                     let _ = self.rtc.handle_input(Input::Timeout(now));
@@ -327,7 +328,9 @@ impl Session {
                 Ok(Output::Transmit(transmit)) => {
                     let bytes: Vec<u8> = transmit.contents.into();
                     let media = classify(&bytes) == Some(Class::Rtp);
-                    sent += u32::from(media);
+                    if media {
+                        sent.count(self.incoming.sends_first(&bytes));
+                    }
                     let (from, to) = (transmit.source, transmit.destination);
                     out.datagrams += 1;
                     out.bytes += bytes.len() as u64;
@@ -367,6 +370,9 @@ impl Session {
                 if let Some(seat) = self.seats.seat_of(request.mid, Kind::Video) {
                     out.events.push(Event::KeyframeWanted { seat });
                 }
+            }
+            RtcEvent::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.pace.estimated(estimate);
             }
             RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),
             RtcEvent::ChannelData(data) => match self.channels.lane_of(data.id) {

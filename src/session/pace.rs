@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use str0m::bwe::Bitrate;
 
 use super::Written;
+use crate::model::Kind;
 
 /// Where the estimate of a viewer's bandwidth begins. The engine probes three and six times this as
 /// soon as the path stands, so that a good network is known within a second; a bad one is overrun
@@ -33,8 +34,11 @@ const IDLE_WAKE: Duration = Duration::from_millis(250);
 /// until it is. Longer shows a picture that is that much too old; shorter cuts a keyframe off.
 const BEHIND: Duration = Duration::from_secs(1);
 
-/// Most packets in the pacer's queue, whatever their age: the engine has no limit of its own.
-const QUEUE: u32 = 512;
+/// Most bytes in the pacer's queue: what the estimate carries in this time, but at least a small
+/// keyframe. The engine has no limit of its own; it would raise its rate over the estimate to
+/// empty a longer queue within two seconds, and drown the sound with it.
+const QUEUE: Duration = Duration::from_millis(500);
+const QUEUE_BYTES: u64 = 12_000;
 
 /// How often the rate of what is written is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -49,15 +53,41 @@ pub(super) struct Wish {
     pub at: Instant,
     /// The pacer or the estimator wants it, and not a protocol.
     pub pacing: bool,
-    /// How many RTP packets it gave out since it was last woken.
-    pub sent: u32,
+    /// What it gave out since it was last woken.
+    pub sent: Sent,
+}
+
+/// RTP packets that the engine gave out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// All of them: media, resends, padding, probes.
+    pub packets: u32,
+    /// Media that was sent for the first time.
+    pub first: u32,
+    /// Video among it.
+    pub video: u32,
+}
+
+impl Sent {
+    /// Counts one packet; what it carries is known if it was sent for the first time.
+    pub fn count(&mut self, first: Option<Kind>) {
+        self.packets += 1;
+        self.first += u32::from(first.is_some());
+        self.video += u32::from(first == Some(Kind::Video));
+    }
 }
 
 /// The pacing of one session.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Packets that were written and have not come out, at least.
+    /// Packets that were written and have not come out.
+    unsent: u32,
+    /// Packets of video among them: sound is never held back.
     queued: u32,
+    /// Bytes of a packet, about.
+    size: u64,
+    /// Bytes that may be queued.
+    room: u64,
     /// Since when there are any.
     since: Option<Instant>,
     /// Media was written since the engine was last at rest.
@@ -73,7 +103,10 @@ impl Pace {
     pub fn new(now: Instant) -> Self {
         let bps = START.as_f64();
         Self {
+            unsent: 0,
             queued: 0,
+            size: 0,
+            room: room(START),
             since: None,
             media: false,
             active: now,
@@ -84,11 +117,15 @@ impl Pace {
     }
 
     /// Packets were queued.
-    pub fn wrote(&mut self, written: Written, now: Instant) {
-        if written.packets > 0 {
-            self.queued =
-                self.queued.saturating_add(u32::try_from(written.packets).unwrap_or(QUEUE));
-            self.since.get_or_insert(now);
+    pub fn wrote(&mut self, written: Written, video: bool, now: Instant) {
+        let packets = u32::try_from(written.packets).unwrap_or(u32::MAX);
+        if packets > 0 {
+            self.unsent = self.unsent.saturating_add(packets);
+            if video {
+                self.since.get_or_insert(now);
+                self.queued = self.queued.saturating_add(packets);
+                self.size = (written.bytes / written.packets).max(self.size - self.size / 16);
+            }
             self.media = true;
             self.written += written.bytes;
         }
@@ -97,25 +134,32 @@ impl Pace {
     /// Whether the viewer's network takes less than what is written for it.
     pub fn is_behind(&self, now: Instant) -> bool {
         let late = |since: Instant| now.saturating_duration_since(since) > BEHIND;
-        self.queued >= QUEUE || self.since.is_some_and(late)
+        u64::from(self.queued) * self.size > self.room || self.since.is_some_and(late)
+    }
+
+    /// The estimator says what the viewer's network carries.
+    pub fn estimated(&mut self, estimate: Bitrate) {
+        self.room = room(estimate);
     }
 
     /// When to wake the engine; `None`: at once, it has more.
     pub fn rest(&mut self, wish: Wish, now: Instant) -> Option<Instant> {
-        self.queued = self.queued.saturating_sub(wish.sent);
-        if wish.sent > 0 {
+        self.unsent = self.unsent.saturating_sub(wish.sent.first);
+        self.queued = self.queued.saturating_sub(wish.sent.video);
+        if wish.sent.packets > 0 {
             self.active = now;
         }
         if wish.at <= now {
             return None;
         }
         let at_once = wish.pacing && wish.at <= now + AT_ONCE;
-        if at_once && wish.sent > 0 && self.queued > 0 {
+        if at_once && wish.sent.packets > 0 && self.unsent > 0 {
             return None;
         }
         if at_once {
             // It has nothing, whatever was counted: a packet without a payload type is dropped
-            // inside, a resend counts for one that was written.
+            // inside.
+            self.unsent = 0;
             self.queued = 0;
         }
         if self.queued == 0 {
@@ -145,13 +189,22 @@ impl Pace {
         self.looked = now;
         self.written = 0;
         let rate = rate.max(START.as_f64());
-        let same = rate < self.wished * 1.1 && rate > self.wished * 0.5;
-        if same {
+        if rate > self.wished * 1.1 {
+            self.wished = rate;
+        } else if rate < self.wished * 0.5 {
+            // Slowly down: a viewer that is behind is written little, and wants more.
+            self.wished = (self.wished * 0.9).max(rate);
+        } else {
             return None;
         }
-        self.wished = rate;
-        Some(Bitrate::from(rate))
+        Some(Bitrate::from(self.wished))
     }
+}
+
+/// How many bytes may be queued.
+fn room(estimate: Bitrate) -> u64 {
+    let bytes = estimate.as_u64() / 8 * QUEUE.as_millis() as u64 / 1_000;
+    bytes.max(QUEUE_BYTES)
 }
 
 #[cfg(test)]
@@ -167,14 +220,14 @@ mod tests {
     }
 
     fn pacer(at: Instant, sent: u32) -> Wish {
-        Wish { at, pacing: true, sent }
+        Wish { at, pacing: true, sent: Sent { packets: sent, first: sent, video: sent } }
     }
 
     #[test]
     fn a_burst_is_woken_until_it_is_out_and_rested_after() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(3), t);
+        pace.wrote(wrote(3), true, t);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
@@ -185,7 +238,7 @@ mod tests {
     fn what_the_pacer_holds_back_waits_for_its_time() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(3), t);
+        pace.wrote(wrote(3), true, t);
         let later = t + us(7_000);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(later, 0), t), Some(later));
@@ -196,22 +249,39 @@ mod tests {
     }
 
     #[test]
+    fn sound_is_woken_for_as_long_as_there_is_any_and_does_not_queue() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        pace.wrote(wrote(2), false, t);
+        let one = Sent { packets: 1, first: 1, video: 0 };
+        let wish = Wish { at: t + us(1), pacing: true, sent: one };
+        assert_eq!(pace.rest(wish, t), None);
+        assert_eq!(pace.rest(wish, t), Some(t + REST_AFTER_MEDIA));
+        assert!(!pace.is_behind(t + BEHIND * 2));
+    }
+
+    #[test]
     fn a_packet_that_never_comes_out_does_not_make_a_loop() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(1), t);
+        pace.wrote(wrote(1), true, t);
         assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST_AFTER_MEDIA));
         assert!(!pace.is_behind(t + BEHIND * 2));
     }
 
     #[test]
-    fn the_queue_is_bounded_by_number_too() {
+    fn the_queue_holds_half_a_second_of_the_estimate() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(u64::from(QUEUE) - 1), t);
+        pace.wrote(wrote(125), true, t);
         assert!(!pace.is_behind(t));
-        pace.wrote(wrote(1), t);
+        pace.wrote(wrote(1), true, t);
         assert!(pace.is_behind(t));
+        pace.estimated(Bitrate::mbps(4));
+        assert!(!pace.is_behind(t));
+        pace.estimated(Bitrate::kbps(100));
+        assert_eq!(pace.rest(pacer(t + us(10), 115), t), None);
+        assert!(!pace.is_behind(t), "a small keyframe always fits");
     }
 
     #[test]
@@ -222,7 +292,7 @@ mod tests {
         assert_eq!(pace.rest(pacer(at(25), 0), t), Some(at(25)), "it may be about to probe");
         let now = at(2_000);
         assert_eq!(pace.rest(pacer(at(2_025), 0), now), Some(at(2_250)));
-        let protocol = Wish { at: at(2_025), pacing: false, sent: 0 };
+        let protocol = Wish { at: at(2_025), pacing: false, sent: Sent::default() };
         assert_eq!(pace.rest(protocol, now), Some(at(2_025)));
     }
 
@@ -230,11 +300,11 @@ mod tests {
     fn what_is_written_is_wished_for_with_something_to_spare() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(500), t);
+        pace.wrote(wrote(500), true, t);
         assert_eq!(pace.wish(t + us(499_999)), None);
         assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(9_600_000.0)));
-        pace.wrote(wrote(510), t);
+        pace.wrote(wrote(510), true, t);
         assert_eq!(pace.wish(t + LOOK * 2), None, "near enough");
-        assert_eq!(pace.wish(t + LOOK * 3), Some(START));
+        assert_eq!(pace.wish(t + LOOK * 3), Some(Bitrate::from(9_600_000.0 * 0.9)));
     }
 }

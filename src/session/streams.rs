@@ -90,6 +90,14 @@ impl Incoming {
         self.types.get(usize::from(pt)).copied().unwrap_or_default()
     }
 
+    /// What an outgoing RTP packet carries, if that is media sent for the first time, and neither
+    /// a retransmission nor a probe: those have SSRC 0, as the engine numbers them.
+    pub fn sends_first(&self, packet: &[u8]) -> Option<Kind> {
+        let pt = packet.get(1).map_or(0, |byte| byte & 0x7f);
+        let codec = self.payload_type(pt).codec.filter(|_| packet.get(8..12) != Some(&[0; 4]))?;
+        Some(if codec == Codec::Opus { Kind::Audio } else { Kind::Video })
+    }
+
     /// Whose SSRC this is, if packets with it were authenticated.
     pub fn known(&self, ssrc: u32) -> Option<(LineIndex, u8)> {
         self.ssrcs.iter().find(|known| known.0 == ssrc).map(|known| (known.1, known.2))

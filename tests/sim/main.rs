@@ -16,6 +16,7 @@ mod hostile;
 mod joining;
 mod loss;
 mod messages;
+mod pace;
 mod seats;
 mod viewer;
 mod world;

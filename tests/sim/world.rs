@@ -32,6 +32,14 @@ pub struct Weather {
     pub jitter: u64,
 }
 
+/// A narrow place on the way to one member.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    bps: u64,
+    queue: Duration,
+    free: Instant,
+}
+
 /// A small generator, so that a seed means the same on every machine (xorshift64*).
 #[derive(Debug)]
 pub struct Dice(u64);
@@ -69,6 +77,9 @@ pub struct World {
     pub worker: Worker,
     pub members: BTreeMap<usize, Member>,
     pub weather: Weather,
+    /// Packets of each frame that somebody films.
+    pub packets_per_frame: usize,
+    links: HashMap<SocketAddr, Link>,
     pub dice: Dice,
     pub stun_replies: usize,
     pub handed_over: usize,
@@ -97,6 +108,8 @@ impl World {
             worker: Worker::new(config),
             members: BTreeMap::new(),
             weather: Weather::default(),
+            packets_per_frame: 3,
+            links: HashMap::new(),
             dice: Dice::new(seed),
             stun_replies: 0,
             handed_over: 0,
@@ -206,11 +219,35 @@ impl World {
         if self.dice.roll(100) < self.weather.loss {
             return;
         }
+        let Some(free) = self.pass_link(to, bytes.len()) else { return };
         let copies = if self.dice.roll(100) < self.weather.twice { 2 } else { 1 };
         for _ in 0..copies {
             let delay = 1 + self.dice.roll(self.weather.jitter + 1);
-            self.put(self.now + Duration::from_millis(delay), from, to, bytes.clone());
+            self.put(free + Duration::from_millis(delay), from, to, bytes.clone());
         }
+    }
+
+    /// Puts a link of so many bits per second before a member, with a queue that drops what
+    /// would wait longer.
+    pub fn narrow(&mut self, n: usize, bps: u64, queue: Duration) {
+        let address = self.members[&n].peer.address;
+        self.links.insert(address, Link { bps, queue, free: self.now });
+    }
+
+    pub fn widen(&mut self, n: usize) {
+        self.links.remove(&self.members[&n].peer.address);
+    }
+
+    /// When a datagram has passed the link before its receiver; `None` if it was dropped there.
+    fn pass_link(&mut self, to: SocketAddr, bytes: usize) -> Option<Instant> {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&to) else { return Some(now) };
+        let begins = link.free.max(now);
+        if begins - now > link.queue {
+            return None;
+        }
+        link.free = begins + Duration::from_nanos(bytes as u64 * 8_000_000_000 / link.bps);
+        Some(link.free)
     }
 
     /// Takes everything out of the worker.
@@ -293,7 +330,7 @@ impl World {
                 member.peer.send(0, member.mark, 1, now);
             }
             if member.films && elapsed.is_multiple_of(40) {
-                member.peer.send(1, member.mark, 3, now);
+                member.peer.send(1, member.mark, self.packets_per_frame, now);
             }
         }
         if member.peer.deadline.is_none_or(|at| at <= now) {

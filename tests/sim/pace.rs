@@ -1,0 +1,61 @@
+//! What leaves when: whole frames as one train, and what a narrow network does to a viewer.
+
+use std::time::Duration;
+
+use fanlight::counts::DropReason;
+
+use crate::support::peer::Wishes;
+use crate::viewer;
+use crate::world::World;
+
+const WATCHER: Wishes = Wishes { audio: false, video: false, seats: 1, data: false };
+
+#[test]
+fn a_frame_leaves_in_the_tick_in_which_it_came() {
+    let mut world = World::new(71);
+    let viewers: Vec<usize> = (0..3).map(|n| world.join("r", &format!("v{n}"), WATCHER)).collect();
+    let ada = world.join_whole("r", "ada");
+    world.on_air(ada);
+    world.run(2_000);
+    world.forget_received();
+    world.packets_per_frame = 10;
+    world.run(2_000);
+    for viewer in viewers {
+        let mut frames = std::collections::BTreeMap::<u32, Vec<_>>::new();
+        for packet in &world.members[&viewer].peer.received {
+            if packet.payload.len() > 100 {
+                frames.entry(packet.timestamp).or_default().push(packet.at);
+            }
+        }
+        assert!(frames.len() > 40, "{} frames", frames.len());
+        let whole = |at: &&Vec<_>| at.len() == 10 && at.iter().all(|other| *other == at[0]);
+        let together = frames.values().filter(whole).count();
+        assert!(together * 10 >= frames.len() * 9, "{together} of {} frames", frames.len());
+    }
+}
+
+#[test]
+fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched() {
+    let mut world = World::new(72);
+    let slow = world.join("r", "slow", WATCHER);
+    let good = world.join("r", "good", WATCHER);
+    let ada = world.join_whole("r", "ada");
+    world.on_air(ada);
+    world.run(2_000);
+    world.packets_per_frame = 10;
+    world.narrow(slow, 300_000, Duration::from_millis(200));
+    world.run(5_000);
+    world.forget_received();
+    world.run(10_000);
+    let mark = world.mark(ada);
+    let behind = world.worker.report().totals.drops.of(DropReason::ViewerBehind);
+    assert!(behind > 500, "only {behind} packets were held back");
+    assert_eq!(world.frames(good, mark), 250, "each frame reaches who can take it");
+    world.widen(slow);
+    world.run(8_000);
+    world.forget_received();
+    world.run(2_000);
+    let frames = world.frames(slow, mark);
+    assert!(frames >= 45, "{frames} of 50 frames come once the link is wide again");
+    viewer::check(&world, 0);
+}

@@ -79,6 +79,8 @@ reasons! {
     NotConnected = "not_connected",
     /// The viewer's network takes less than what is sent: its pacer is a second behind.
     ViewerBehind = "viewer_behind",
+    /// The worker cannot keep up, and this viewer is among those that are spared video.
+    Shed = "shed",
     /// The socket's buffer was full.
     SocketFull = "socket_full",
     /// The queue to a neighbouring worker was full.

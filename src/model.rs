@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DisplayName, Identity, TrackId};
 
 /// Audio or video.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Sound.

@@ -131,7 +131,16 @@ fn now(reports: &[Report]) -> Vec<MetricFamily> {
             "Client addresses that have proved themselves.",
             vec![gauge(&[], sum(|r| r.addresses))],
         ),
+        gauges(
+            "fanlight_worker_shed_ratio",
+            "Share of a worker's viewers that is spared video because it cannot keep up.",
+            reports.iter().map(shed).collect(),
+        ),
     ]
+}
+
+fn shed(report: &Report) -> Metric {
+    gauge(&[("worker", &report.worker.to_string())], report.shed.as_f64())
 }
 
 fn gauges(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {

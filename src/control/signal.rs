@@ -60,6 +60,8 @@ pub(super) async fn open(
     upgrade
         .protocols(["fanlight.v1"])
         .max_message_size(MAX_OFFER)
+        // The default of 128 KiB is allocated for each client, and most messages are a line.
+        .read_buffer_size(4 * 1024)
         .max_frame_size(MAX_OFFER)
         .on_upgrade(move |socket| {
             tracker.track_future(async move {

@@ -45,8 +45,8 @@ enum State {
     Starting,
     /// Packets flow.
     Flowing,
-    /// The viewer's network takes less than what is sent; it is sent nothing until it does.
-    Held,
+    /// The viewer is spared, for this reason, until it can be sent more.
+    Held(DropReason),
 }
 
 /// The state that turns one track into one seat's outgoing stream.
@@ -97,17 +97,17 @@ impl Forwarder {
         self.selector = Selector::default();
     }
 
-    /// The viewer's network takes less than what is sent: nothing until [`Forwarder::resume`].
-    pub fn hold(&mut self) {
-        if matches!(self.state, State::Starting | State::Flowing) {
-            self.state = State::Held;
+    /// The viewer is to be spared: it is sent nothing until [`Forwarder::resume`].
+    pub fn hold(&mut self, reason: DropReason) {
+        if matches!(self.state, State::Starting | State::Flowing | State::Held(_)) {
+            self.state = State::Held(reason);
             self.selector = Selector::default();
         }
     }
 
-    /// The viewer's network has caught up. Whether it was held: then it needs a keyframe.
+    /// The viewer can be sent everything. Whether it was held: then it needs a keyframe.
     pub fn resume(&mut self) -> bool {
-        let held = self.state == State::Held;
+        let held = matches!(self.state, State::Held(_));
         if held {
             self.state = State::Starting;
         }
@@ -133,7 +133,7 @@ impl Forwarder {
             return None;
         }
         match self.state {
-            State::Empty | State::Held => None,
+            State::Empty | State::Held(_) => None,
             State::Pending | State::Starting => Some(layers.highest(now).unwrap_or(0)),
             State::Flowing => self.selector.wanted(layers.highest(now)),
         }
@@ -144,7 +144,7 @@ impl Forwarder {
         match self.state {
             State::Empty => return Verdict::Drop(DropReason::Unpublished),
             State::Pending => return Verdict::Drop(DropReason::SeatPending),
-            State::Held => return Verdict::Drop(DropReason::ViewerBehind),
+            State::Held(reason) => return Verdict::Drop(reason),
             State::Starting | State::Flowing => {}
         }
         if packet.payload.len() > MAX_PAYLOAD {

@@ -7,6 +7,7 @@
 
 pub mod joiner;
 pub mod mailbox;
+mod pressure;
 #[cfg(target_os = "linux")]
 mod sys;
 mod thread;
@@ -125,7 +126,7 @@ fn spawn(parts: Prepared, worker: Worker, neighbours: Vec<WorkerHandle>) -> io::
         udp: Udp::new(parts.socket)?,
         mailbox: parts.mailbox,
         neighbours,
-        shell: Shell::default(),
+        shell: Shell::new(Instant::now()),
     };
     std::thread::Builder::new().name(name).spawn(move || media.run())
 }

@@ -8,8 +8,9 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::oneshot;
 
 use super::mailbox::{Handed, Listeners, Mail, Mailbox, WorkerHandle};
+use super::pressure::Pressure;
 use super::udp::{Route, Udp};
-use crate::counts::{DropReason, Drops};
+use crate::counts::{DropReason, Drops, Histogram};
 use crate::ids::{SessionId, WorkerId};
 use crate::model::Reason;
 use crate::session::Transmit;
@@ -19,9 +20,9 @@ use crate::worker::{Input, Output, Worker};
 /// How often the thread wakes when nothing happens: it must be seen to live.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// Batches read before the worker is asked for output. More would make the first packet of the
-/// batch wait for the last.
-const BATCHES: usize = 4;
+/// Batches of up to 32 trains that are read before the worker is asked for output. The socket is
+/// emptied as a rule: what waits there would be lost first, and is cheaper together.
+const BATCHES: usize = 16;
 
 /// Mails taken per tick; media is never kept waiting for longer than these take.
 const MAILS: usize = 64;
@@ -41,7 +42,7 @@ pub(super) struct MediaThread {
 }
 
 /// What the thread keeps beside the worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shell {
     listeners: Listeners,
     askers: HashMap<Ticket, oneshot::Sender<Answer>>,
@@ -51,9 +52,12 @@ pub(super) struct Shell {
     transmits: VecDeque<Transmit>,
     replies: Vec<(Route, [u8; 44], usize)>,
     drops: Drops,
-    delay: crate::counts::Histogram,
-    lag: crate::counts::Histogram,
+    delay: Histogram,
+    lag: Histogram,
     reported: Option<Instant>,
+    /// When the last tick began.
+    began: Option<Instant>,
+    pressure: Pressure,
 }
 
 impl MediaThread {
@@ -81,11 +85,12 @@ impl MediaThread {
                 tracing::error!(%error, "a media thread cannot wait");
                 return;
             }
-            let now = Instant::now();
+            let woken = Instant::now();
+            let now = self.gather(woken);
             if let Some(at) = deadline.filter(|at| *at <= now) {
                 self.shell.lag.observe(now.saturating_duration_since(at), 1);
             }
-            let (stop, left) = self.tick(now);
+            let (stop, left) = self.tick(now, woken);
             more = left;
             if stop && self.worker.is_idle() {
                 self.report(now);
@@ -94,8 +99,20 @@ impl MediaThread {
         }
     }
 
+    /// Under load lets packets gather for a moment; the time after that.
+    fn gather(&mut self, woken: Instant) -> Instant {
+        let from = self.shell.began.unwrap_or(woken) + self.shell.pressure.hold();
+        let wait = from.saturating_duration_since(woken);
+        if wait.is_zero() {
+            return woken;
+        }
+        std::thread::sleep(wait);
+        Instant::now()
+    }
+
     /// One tick. Whether the thread is to stop, and whether more waits to be read.
-    fn tick(&mut self, now: Instant) -> (bool, bool) {
+    fn tick(&mut self, now: Instant, woken: Instant) -> (bool, bool) {
+        self.shell.began = Some(now);
         let (stop, mails_left) = self.take_mails(now);
         let datagrams_left = self.read(now);
         for session in std::mem::take(&mut self.shell.slow) {
@@ -107,7 +124,11 @@ impl MediaThread {
         while let Some(output) = self.worker.poll(now) {
             self.shell.take(output, &self.neighbours, self.worker.id());
         }
-        self.write(now);
+        let ended = self.write(woken);
+        if let Some(share) = self.shell.pressure.ticked(now, ended) {
+            tracing::warn!(worker = %self.worker.id(), share = share.as_f64(), "a media thread sheds video");
+            self.worker.handle(Input::Shed(share), now);
+        }
         if self.shell.reported.is_none_or(|at| now.saturating_duration_since(at) >= HEARTBEAT) {
             self.report(now);
         }
@@ -171,10 +192,11 @@ impl MediaThread {
         true
     }
 
-    fn write(&mut self, arrived: Instant) {
+    /// Sends everything; when that was done.
+    fn write(&mut self, arrived: Instant) -> Instant {
         let Shell { transmits, replies, drops, delay, .. } = &mut self.shell;
         if transmits.is_empty() && replies.is_empty() {
-            return;
+            return Instant::now();
         }
         let media = transmits.iter().filter(|transmit| transmit.media).count() as u64;
         let route = |from, to| Route { from, to };
@@ -186,7 +208,9 @@ impl MediaThread {
         drops.count_many(DropReason::SocketFull, lost);
         transmits.clear();
         replies.clear();
-        delay.observe(arrived.elapsed(), media);
+        let ended = Instant::now();
+        delay.observe(ended.saturating_duration_since(arrived), media);
+        ended
     }
 
     fn report(&mut self, now: Instant) {
@@ -200,6 +224,23 @@ impl MediaThread {
 }
 
 impl Shell {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            listeners: Listeners::new(),
+            askers: HashMap::new(),
+            next_ticket: 0,
+            slow: Vec::new(),
+            transmits: VecDeque::new(),
+            replies: Vec::new(),
+            drops: Drops::default(),
+            delay: Histogram::default(),
+            lag: Histogram::default(),
+            reported: None,
+            began: None,
+            pressure: Pressure::new(now),
+        }
+    }
+
     fn take(&mut self, output: Output, neighbours: &[WorkerHandle], me: WorkerId) {
         match output {
             Output::Transmit(transmit) => self.transmits.push_back(transmit),

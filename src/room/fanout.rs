@@ -21,8 +21,8 @@ pub struct Sink {
 
 /// Those who watch, as the worker lends them to a room while it walks a track's sinks.
 pub trait Watchers {
-    /// A member's network takes less than what is sent.
-    fn is_behind(&self, key: MemberKey) -> bool;
+    /// Why a member is to be spared video now, if it is.
+    fn spares(&self, key: MemberKey) -> Option<DropReason>;
     /// A member is to be sent these packets of one track in this seat, under these numbers.
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]);
     /// Copies of packets go no further.
@@ -74,8 +74,8 @@ impl Room {
             let Some(seat) = member.seats.get_mut(sink.seat.index()) else { continue };
             let forwarder = &mut seat.half_mut(kind).forwarder;
             if kind == Kind::Video {
-                if watchers.is_behind(member.key) {
-                    forwarder.hold();
+                if let Some(reason) = watchers.spares(member.key) {
+                    forwarder.hold(reason);
                 } else if forwarder.resume() {
                     self.ask_at = Some(now);
                 }

@@ -372,6 +372,7 @@ impl Session {
                 }
             }
             RtcEvent::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                tracing::debug!(%estimate, "a viewer's bandwidth");
                 self.pace.estimated(estimate);
             }
             RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),

@@ -15,7 +15,7 @@ use crate::model::Kind;
 /// Where the estimate of a viewer's bandwidth begins. The engine probes three and six times this as
 /// soon as the path stands, so that a good network is known within a second; a bad one is overrun
 /// for about as long.
-pub(super) const START: Bitrate = Bitrate::mbps(2);
+pub(super) const START: Bitrate = Bitrate::mbps(3);
 
 /// A wish of the pacer that is due within this is part of the present burst.
 const AT_ONCE: Duration = Duration::from_micros(100);

@@ -20,12 +20,12 @@ use crate::ids::SeatIndex;
 use crate::model::Kind;
 use crate::wire::sdp::{Direction, Outline};
 
-/// Packets kept for retransmission per video stream: two seconds at 250 packets per second, which
-/// is more than a browser waits before it asks for a keyframe instead.
-pub(super) const RTX_PACKETS: usize = 512;
+/// How long a packet is kept for retransmission: a few round trips. Browsers ask for a keyframe
+/// instead of what is older, and a viewer's memory is mostly this.
+const RTX_AGE: Duration = Duration::from_millis(1_200);
 
-/// How long a packet is kept for retransmission.
-const RTX_AGE: Duration = Duration::from_secs(3);
+/// Most packets kept per video stream, whatever their age.
+pub(super) const RTX_PACKETS: usize = 512;
 
 /// Most of what is sent that may be retransmission. Above it the engine drops all queued resends;
 /// its default of 0.15 lets a picture stand at 25 % loss.

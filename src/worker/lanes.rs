@@ -14,6 +14,7 @@ use crate::room::MemberKey;
 use crate::room::fanout::Watchers;
 use crate::room::messages::Lanes;
 use crate::session::channels::{Lane, Queued};
+use crate::units::Share;
 
 /// All send queues of a worker, and who of their owners was touched.
 pub(super) struct WorkerLanes<'a> {
@@ -59,13 +60,18 @@ pub(super) struct Viewers<'a> {
     pub sessions: &'a mut Sessions,
     pub dirty: &'a mut Vec<MemberKey>,
     pub totals: &'a mut Totals,
+    /// The share of viewers that is spared video.
+    pub shed: Share,
     pub now: Instant,
 }
 
 impl Watchers for Viewers<'_> {
-    fn is_behind(&self, key: MemberKey) -> bool {
-        let media = self.sessions.get(key).and_then(|p| p.media.as_ref());
-        media.is_some_and(|media| media.is_behind(self.now))
+    fn spares(&self, key: MemberKey) -> Option<DropReason> {
+        if self.shed.holds(key.index) {
+            return Some(DropReason::Shed);
+        }
+        let media = self.sessions.get(key)?.media.as_ref()?;
+        media.is_behind(self.now).then_some(DropReason::ViewerBehind)
     }
 
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]) {

@@ -25,6 +25,7 @@ use crate::ids::{RoomName, SessionId, WorkerId};
 use crate::room::fanout::Passing;
 use crate::room::{MemberKey, Room};
 use crate::session::{Drained, Transmit};
+use crate::units::Share;
 use command::{Answer, Command, Event, Ticket};
 use demux::Demux;
 use report::{Report, Totals};
@@ -54,6 +55,8 @@ pub enum Input<'a> {
     },
     /// The control plane wants something.
     Command(Command),
+    /// The worker is to spare this share of its viewers video: it cannot keep up, or can again.
+    Shed(Share),
     /// Time has passed.
     Time,
 }
@@ -127,6 +130,7 @@ pub struct Worker {
     outputs: VecDeque<Output>,
     drained: Drained,
     totals: Totals,
+    shed: Share,
     stopping: bool,
 }
 
@@ -166,6 +170,7 @@ impl Worker {
             outputs: VecDeque::new(),
             drained: Drained::default(),
             totals: Totals::default(),
+            shed: Share::NONE,
             stopping: false,
         }
     }
@@ -185,6 +190,7 @@ impl Worker {
             }
             Input::Proved { from, owner } => self.demux.neighbour(from, owner),
             Input::Command(command) => self.handle_command(command, now),
+            Input::Shed(share) => self.shed = share,
             Input::Time => self.handle_time(now),
         }
     }
@@ -227,6 +233,7 @@ impl Worker {
         report.connected = connected;
         report.connecting = connecting;
         report.addresses = u32::try_from(self.demux.len()).unwrap_or(u32::MAX);
+        report.shed = self.shed;
         report.totals = self.totals.clone();
         report.totals.drops.add(&self.drained.drops);
         report.totals.datagrams_out = self.drained.datagrams;

@@ -3,6 +3,7 @@
 use crate::counts::{Drops, Histogram};
 use crate::ids::WorkerId;
 use crate::model::Kind;
+use crate::units::Share;
 
 /// Packets and payload bytes of one kind in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct Report {
     pub tracks_out: ByKind<u32>,
     /// Datagrams' known source addresses.
     pub addresses: u32,
+    /// The share of viewers that is spared video, since the worker cannot keep up.
+    pub shed: Share,
     /// What has happened so far.
     pub totals: Totals,
 }
@@ -112,6 +115,7 @@ impl Report {
             tracks_in: ByKind::default(),
             tracks_out: ByKind::default(),
             addresses: 0,
+            shed: Share::NONE,
             totals: Totals::default(),
         }
     }

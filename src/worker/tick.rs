@@ -227,9 +227,9 @@ impl Worker {
     /// Passes on what came since the last time, track by track.
     fn pass(&mut self, now: Instant) {
         let mut batch = mem::take(&mut self.batch);
-        // Stable: a track's packets stay in order.
-        batch.sort_by_key(|passing| (passing.room, passing.slot));
-        let Self { sessions, room_list, totals, dirty, touched_rooms, .. } = self;
+        // Sound first. Stable: a track's packets stay in order.
+        batch.sort_by_key(|passing| (passing.packet.kind, passing.room, passing.slot));
+        let Self { sessions, room_list, totals, dirty, touched_rooms, shed, .. } = self;
         let same =
             |a: &Passing, b: &Passing| (a.room, a.slot, a.track) == (b.room, b.slot, b.track);
         for packets in batch.chunk_by(same) {
@@ -238,7 +238,7 @@ impl Worker {
                 totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
                 continue;
             };
-            let mut viewers = Viewers { sessions, dirty, totals, now };
+            let mut viewers = Viewers { sessions, dirty, totals, shed: *shed, now };
             hosted.room.forward(packets, &mut viewers, now);
             if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
                 touched_rooms.push(at);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, DoorLimits, MediaLimits};
+use crate::load::options::Options;
 
 /// Most media threads: a user name has room for the number, and no machine has use for more.
 const MAX_WORKERS: usize = 64;
@@ -46,19 +47,21 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Action {
     /// Run the server (the default)
     Serve,
     /// Ask a running server on this machine whether it is well; exits 0 if it is
     Health,
+    /// Put people into a running server's rooms and measure what comes of their packets
+    Load(Box<Options>),
 }
 
 impl Cli {
     /// What to do.
     #[must_use]
     pub fn action(&self) -> Action {
-        self.command.unwrap_or(Action::Serve)
+        self.command.clone().unwrap_or(Action::Serve)
     }
 
     /// What to log.

@@ -25,6 +25,9 @@ pub mod model;
 pub mod units;
 pub mod wire;
 
+// the other side
+pub mod load;
+
 // the process
 pub mod cli;
 pub mod server;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use fanlight::cli::{Action, Cli};
+use fanlight::load::{self, Outcome};
 use fanlight::server;
 
 fn main() -> ExitCode {
@@ -13,12 +14,20 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("--log cannot be read: {error}")),
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Action::Load(options) = cli.action() {
+        return match load::run(&options, cli.config().bind.port()) {
+            Ok(Outcome::Clean) => ExitCode::SUCCESS,
+            Ok(Outcome::Failures) => ExitCode::FAILURE,
+            Ok(Outcome::Spoiled) => ExitCode::from(3),
+            Err(sentence) => fail(&sentence),
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
     let result = match cli.action() {
-        Action::Serve => runtime.block_on(server::run(cli.config())),
+        Action::Serve | Action::Load(_) => runtime.block_on(server::run(cli.config())),
         Action::Health => runtime.block_on(server::ask_health(cli.config().bind)),
     };
     runtime.shutdown_background();

@@ -14,6 +14,7 @@ mod support;
 mod client;
 mod doors;
 mod limits;
+mod load;
 mod media;
 mod operator;
 mod process;

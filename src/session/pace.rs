@@ -43,8 +43,9 @@ const QUEUE_BYTES: u64 = 12_000;
 /// How often the rate of what is written is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What is wished for beside what is written, so that the estimate leaves room for keyframes.
-const SPARE: f64 = 1.2;
+/// What is wished for over what is written, so that the estimate leaves room for keyframes and for
+/// its own dips: the pacer holds back what exceeds it.
+const SPARE: f64 = 2.0;
 
 /// What the engine wants after it was polled to its time-out.
 #[derive(Clone, Copy, Debug)]
@@ -203,8 +204,8 @@ impl Pace {
 
 /// How many bytes may be queued.
 fn room(estimate: Bitrate) -> u64 {
-    let bytes = estimate.as_u64() / 8 * QUEUE.as_millis() as u64 / 1_000;
-    bytes.max(QUEUE_BYTES)
+    let bytes = (estimate * QUEUE).as_bytes_usize();
+    u64::try_from(bytes).map_or(QUEUE_BYTES, |bytes| bytes.max(QUEUE_BYTES))
 }
 
 #[cfg(test)]
@@ -302,9 +303,9 @@ mod tests {
         let mut pace = Pace::new(t);
         pace.wrote(wrote(500), true, t);
         assert_eq!(pace.wish(t + us(499_999)), None);
-        assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(9_600_000.0)));
+        assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(16_000_000.0)));
         pace.wrote(wrote(510), true, t);
         assert_eq!(pace.wish(t + LOOK * 2), None, "near enough");
-        assert_eq!(pace.wish(t + LOOK * 3), Some(Bitrate::from(9_600_000.0 * 0.9)));
+        assert_eq!(pace.wish(t + LOOK * 3), Some(Bitrate::from(16_000_000.0 * 0.9)));
     }
 }

@@ -243,26 +243,21 @@ impl Session {
     }
 
     /// Queues packets of one track for a seat. They leave with the next [`Session::handle_time`].
-    pub fn write(
-        &mut self,
-        seat: SeatIndex,
-        packets: &[(&Packet, Numbers)],
-        now: Instant,
-    ) -> Written {
+    pub fn write(&mut self, seat: SeatIndex, packets: &[(&Packet, Numbers)]) -> Written {
         if !self.is_connected() {
             return Written { dropped: Some(DropReason::NotConnected), ..Written::default() };
         }
         let written = self.seats.write(&mut self.rtc, seat, packets);
         let video = packets.first().is_some_and(|(packet, _)| packet.kind == Kind::Video);
-        self.pace.wrote(written, video, now);
+        self.pace.wrote(written, video);
         written
     }
 
     /// Whether the viewer's network takes less than what is written for it: more video would
     /// only come later.
     #[must_use]
-    pub fn is_behind(&self, now: Instant) -> bool {
-        self.pace.is_behind(now)
+    pub fn is_behind(&self) -> bool {
+        self.pace.is_behind()
     }
 
     /// Asks the publisher for a keyframe. Leaves with the next [`Session::handle_time`].

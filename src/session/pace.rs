@@ -30,13 +30,10 @@ const REST: Duration = Duration::from_millis(1);
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 const IDLE_WAKE: Duration = Duration::from_millis(250);
 
-/// A queue that has not been empty for this long is behind: its viewer is spared further video
-/// until it is. Longer shows a picture that is that much too old; shorter cuts a keyframe off.
-const BEHIND: Duration = Duration::from_secs(1);
-
 /// Most bytes in the pacer's queue: what the estimate carries in this time, but at least a small
-/// keyframe. The engine has no limit of its own; it would raise its rate over the estimate to
-/// empty a longer queue within two seconds, and drown the sound with it.
+/// keyframe; a viewer with more is behind and spared further video. The engine has no limit of
+/// its own; it would raise its rate over the estimate to empty a longer queue within two seconds,
+/// and drown the sound with it.
 const QUEUE: Duration = Duration::from_millis(500);
 const QUEUE_BYTES: u64 = 12_000;
 
@@ -89,8 +86,6 @@ pub(super) struct Pace {
     size: u64,
     /// Bytes that may be queued.
     room: u64,
-    /// Since when there are any.
-    since: Option<Instant>,
     /// Media was written since the engine was last at rest.
     media: bool,
     /// When RTP last came out.
@@ -108,7 +103,6 @@ impl Pace {
             queued: 0,
             size: 0,
             room: room(START),
-            since: None,
             media: false,
             active: now,
             written: 0,
@@ -118,12 +112,11 @@ impl Pace {
     }
 
     /// Packets were queued.
-    pub fn wrote(&mut self, written: Written, video: bool, now: Instant) {
+    pub fn wrote(&mut self, written: Written, video: bool) {
         let packets = u32::try_from(written.packets).unwrap_or(u32::MAX);
         if packets > 0 {
             self.unsent = self.unsent.saturating_add(packets);
             if video {
-                self.since.get_or_insert(now);
                 self.queued = self.queued.saturating_add(packets);
                 self.size = (written.bytes / written.packets).max(self.size - self.size / 16);
             }
@@ -133,9 +126,8 @@ impl Pace {
     }
 
     /// Whether the viewer's network takes less than what is written for it.
-    pub fn is_behind(&self, now: Instant) -> bool {
-        let late = |since: Instant| now.saturating_duration_since(since) > BEHIND;
-        u64::from(self.queued) * self.size > self.room || self.since.is_some_and(late)
+    pub fn is_behind(&self) -> bool {
+        u64::from(self.queued) * self.size > self.room
     }
 
     /// The estimator says what the viewer's network carries.
@@ -162,9 +154,6 @@ impl Pace {
             // inside.
             self.unsent = 0;
             self.queued = 0;
-        }
-        if self.queued == 0 {
-            self.since = None;
         }
         let rest = match std::mem::take(&mut self.media) {
             true => REST_AFTER_MEDIA,
@@ -228,7 +217,7 @@ mod tests {
     fn a_burst_is_woken_until_it_is_out_and_rested_after() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(3), true, t);
+        pace.wrote(wrote(3), true);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
@@ -239,50 +228,45 @@ mod tests {
     fn what_the_pacer_holds_back_waits_for_its_time() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(3), true, t);
+        pace.wrote(wrote(3), true);
         let later = t + us(7_000);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(later, 0), t), Some(later));
-        assert!(!pace.is_behind(t + BEHIND));
-        assert!(pace.is_behind(t + BEHIND + us(1)));
         assert_eq!(pace.rest(pacer(later + us(1), 2), later), Some(later + REST));
-        assert!(!pace.is_behind(t + BEHIND * 2), "the queue was empty meanwhile");
     }
 
     #[test]
     fn sound_is_woken_for_as_long_as_there_is_any_and_does_not_queue() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(2), false, t);
+        pace.wrote(wrote(2), false);
         let one = Sent { packets: 1, first: 1, video: 0 };
         let wish = Wish { at: t + us(1), pacing: true, sent: one };
         assert_eq!(pace.rest(wish, t), None);
         assert_eq!(pace.rest(wish, t), Some(t + REST_AFTER_MEDIA));
-        assert!(!pace.is_behind(t + BEHIND * 2));
     }
 
     #[test]
     fn a_packet_that_never_comes_out_does_not_make_a_loop() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(1), true, t);
+        pace.wrote(wrote(1), true);
         assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST_AFTER_MEDIA));
-        assert!(!pace.is_behind(t + BEHIND * 2));
     }
 
     #[test]
     fn the_queue_holds_half_a_second_of_the_estimate() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(125), true, t);
-        assert!(!pace.is_behind(t));
-        pace.wrote(wrote(1), true, t);
-        assert!(pace.is_behind(t));
+        pace.wrote(wrote(187), true);
+        assert!(!pace.is_behind());
+        pace.wrote(wrote(1), true);
+        assert!(pace.is_behind());
         pace.estimated(Bitrate::mbps(4));
-        assert!(!pace.is_behind(t));
+        assert!(!pace.is_behind());
         pace.estimated(Bitrate::kbps(100));
-        assert_eq!(pace.rest(pacer(t + us(10), 115), t), None);
-        assert!(!pace.is_behind(t), "a small keyframe always fits");
+        assert_eq!(pace.rest(pacer(t + us(10), 176), t), None);
+        assert!(!pace.is_behind(), "a small keyframe always fits");
     }
 
     #[test]
@@ -301,10 +285,10 @@ mod tests {
     fn what_is_written_is_wished_for_with_something_to_spare() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(500), true, t);
+        pace.wrote(wrote(500), true);
         assert_eq!(pace.wish(t + us(499_999)), None);
         assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(16_000_000.0)));
-        pace.wrote(wrote(510), true, t);
+        pace.wrote(wrote(510), true);
         assert_eq!(pace.wish(t + LOOK * 2), None, "near enough");
         assert_eq!(pace.wish(t + LOOK * 3), Some(Bitrate::from(16_000_000.0 * 0.9)));
     }

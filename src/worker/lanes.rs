@@ -1,7 +1,6 @@
 //! The sessions of a worker, lent to a room while it passes a packet or a message on.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::guard::{Failed, guarded};
 use super::report::Totals;
@@ -62,7 +61,6 @@ pub(super) struct Viewers<'a> {
     pub totals: &'a mut Totals,
     /// The share of viewers that is spared video.
     pub shed: Share,
-    pub now: Instant,
 }
 
 impl Watchers for Viewers<'_> {
@@ -71,7 +69,7 @@ impl Watchers for Viewers<'_> {
             return Some(DropReason::Shed);
         }
         let media = self.sessions.get(key)?.media.as_ref()?;
-        media.is_behind(self.now).then_some(DropReason::ViewerBehind)
+        media.is_behind().then_some(DropReason::ViewerBehind)
     }
 
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]) {
@@ -79,7 +77,7 @@ impl Watchers for Viewers<'_> {
             return;
         };
         let Some(media) = viewer.media.as_mut() else { return };
-        match guarded(self.totals, || Ok(media.write(seat, packets, self.now))) {
+        match guarded(self.totals, || Ok(media.write(seat, packets))) {
             Ok(written) => {
                 let flow = self.totals.rtp_out.of_mut(first.kind);
                 flow.packets += written.packets;

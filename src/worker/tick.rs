@@ -238,7 +238,7 @@ impl Worker {
                 totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
                 continue;
             };
-            let mut viewers = Viewers { sessions, dirty, totals, shed: *shed, now };
+            let mut viewers = Viewers { sessions, dirty, totals, shed: *shed };
             hosted.room.forward(packets, &mut viewers, now);
             if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
                 touched_rooms.push(at);
@@ -284,7 +284,11 @@ impl Worker {
         if participant.media.as_ref().is_some_and(|media| media.channels().is_abused()) {
             return self.leave(key, Reason::StateMismatch, now);
         }
-        self.run(key, now, |media, out| media.handle_time(out, now));
+        // What it was sent meanwhile moved its deadline back: there is nothing to do yet.
+        let due = participant.media.as_ref().and_then(|media| media.deadline());
+        if due.is_none_or(|at| at <= now) {
+            self.run(key, now, |media, out| media.handle_time(out, now));
+        }
         self.set_timer(key);
     }
 

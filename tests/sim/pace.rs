@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use fanlight::counts::DropReason;
+use fanlight::units::Share;
+use fanlight::worker::Input;
 
 use crate::support::peer::Wishes;
 use crate::viewer;
@@ -57,5 +59,38 @@ fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched() {
     world.run(2_000);
     let frames = world.frames(slow, mark);
     assert!(frames >= 45, "{frames} of 50 frames come once the link is wide again");
+    viewer::check(&world, 0);
+}
+
+#[test]
+fn under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture() {
+    let mut world = World::new(73);
+    let viewers: Vec<usize> = (0..8).map(|n| world.join("r", &format!("v{n}"), WATCHER)).collect();
+    let ada = world.join_whole("r", "ada");
+    world.on_air(ada);
+    world.run(2_000);
+    let mark = world.mark(ada);
+    let now = world.now;
+    world.worker.handle(Input::Shed(Share::NONE.more(16)), now);
+    world.run(500);
+    world.forget_received();
+    world.run(2_000);
+    let frames: Vec<usize> = viewers.iter().map(|n| world.frames(*n, mark)).collect();
+    let spared = frames.iter().filter(|count| **count == 0).count();
+    assert_eq!(spared, 4, "half of the viewers: {frames:?}");
+    assert!(frames.iter().all(|count| *count == 0 || *count == 50), "nobody in part: {frames:?}");
+    for viewer in &viewers {
+        let sound = world.heard(*viewer, mark) - frames[*viewer] * 3;
+        assert_eq!(sound, 100, "{viewer} hears everything");
+    }
+    assert!(world.worker.report().totals.drops.of(DropReason::Shed) >= 4 * 50 * 3);
+    let now = world.now;
+    world.worker.handle(Input::Shed(Share::NONE), now);
+    world.run(1_000);
+    world.forget_received();
+    world.run(1_000);
+    for viewer in &viewers {
+        assert_eq!(world.frames(*viewer, mark), 25, "{viewer} sees again");
+    }
     viewer::check(&world, 0);
 }

@@ -44,14 +44,14 @@ pub struct Scene {
 }
 
 impl Scene {
-    #[expect(clippy::disallowed_methods, reason = "a virtual clock begins somewhere")]
     pub fn new() -> Self {
         let limits = MediaLimits::default();
         let config = WorkerConfig { id: WorkerId(0), workers: 1, limits, first_seq: 1 };
+        let now = clock();
         Self {
-            worker: Worker::new(config),
+            worker: Worker::new(config, now),
             peers: Vec::new(),
-            now: Instant::now(),
+            now,
             engine: Engine::new().unwrap(),
             server: SocketAddr::from(([10, 0, 0, 1], 8443)),
             outputs: Vec::new(),

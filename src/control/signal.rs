@@ -94,18 +94,21 @@ impl Visitor {
             Ok(Err((code, reason))) => return self.line.close(code, reason).await,
             Err(_) => return self.line.close(close::SILENT, "no hello").await,
         };
-        let result = match Hello::read(&envelope) {
+        let (id, hello) = (envelope.id, Hello::read(&envelope));
+        // It holds an offer of kilobytes, and the session lasts for hours.
+        drop(envelope);
+        let result = match hello {
             Ok(hello) => self.join(hello).await,
             Err(refusal) => Err(refusal),
         };
         match result {
-            Ok(member) => {
-                let mut session = member.into_session(self, envelope.id);
-                session.run().await;
+            Ok((member, first)) => {
+                let mut session = member.into_session(self, id);
+                session.run(first).await;
             }
             Err(refusal) => {
                 self.app.metrics.joined("refused");
-                let text = ServerMessage::error(envelope.id, &refusal).render(&mut self.seq);
+                let text = ServerMessage::error(id, &refusal).render(&mut self.seq);
                 let _ = self.line.send(Message::text(text.to_string())).await;
                 self.line.close(close::BAD, "hello refused").await;
             }
@@ -129,7 +132,8 @@ impl Visitor {
         }
     }
 
-    async fn join(&mut self, hello: Hello) -> Result<Member, Refusal> {
+    /// Lets somebody in; the first event is the room as of that moment.
+    async fn join(&mut self, hello: Hello) -> Result<(Member, Event), Refusal> {
         let app = &self.app;
         let wait = |refusal| Refusal { retry_after_ms: Some(1_000), ..refusal };
         if !app.limits.join(self.peer.ip()) {
@@ -163,7 +167,7 @@ impl Visitor {
         match timeout(LET_IN, events.recv()).await {
             Ok(Some(Event::Refused { refusal, .. })) => Err(refusal),
             Ok(Some(first)) => {
-                Ok(Member { session, room: hello.room, worker, events, attached, first })
+                Ok((Member { session, room: hello.room, worker, events, attached }, first))
             }
             Ok(None) => Err(busy()),
             Err(_) => {
@@ -182,7 +186,6 @@ struct Member {
     worker: WorkerHandle,
     events: EventReceiver,
     attached: bool,
-    first: Event,
 }
 
 impl Member {
@@ -225,10 +228,11 @@ struct Session {
 }
 
 impl Session {
-    async fn run(&mut self) {
+    async fn run(&mut self, first: Event) {
         tracing::info!(session = %self.member.session, "joined");
-        let first = self.member.first.clone();
-        let end = match self.tell(&first).await {
+        let told = self.tell(&first).await;
+        drop(first);
+        let end = match told {
             Ok(()) => self.talk().await,
             Err(Gone) => End::Lost,
         };

@@ -88,12 +88,15 @@ impl MediaPlane {
         }
         let mut threads = Vec::new();
         for (parts, number) in prepared.into_iter().zip(0u8..) {
-            let worker = Worker::new(WorkerConfig {
-                id: WorkerId(number),
-                workers: config.workers,
-                limits: config.limits.clone(),
-                first_seq: first_seq()?,
-            });
+            let worker = Worker::new(
+                WorkerConfig {
+                    id: WorkerId(number),
+                    workers: config.workers,
+                    limits: config.limits.clone(),
+                    first_seq: first_seq()?,
+                },
+                Instant::now(),
+            );
             threads.push(spawn(parts, worker, workers.clone())?);
         }
         let (joiner, builder) = Joiner::new(engine, local, config.limits.data_bytes);

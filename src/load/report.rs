@@ -119,10 +119,14 @@ pub struct ServerFigures {
     pub cpu_percent: f64,
     /// CPU time per packet that reached a viewer, µs.
     pub cpu_us_per_packet: Option<f64>,
-    /// Resident memory when the window opened, MiB.
-    pub resident_before_mib: f64,
-    /// Resident memory when it closed, MiB.
-    pub resident_after_mib: f64,
+    /// CPU time per person and second, ms.
+    pub cpu_ms_per_person: f64,
+    /// Resident memory before anybody came, MiB.
+    pub resident_empty_mib: f64,
+    /// Resident memory when the window closed, MiB.
+    pub resident_mib: f64,
+    /// What it grew by per person, KiB.
+    pub resident_kib_per_person: f64,
     /// Context switches per second because it waited.
     pub voluntary_switches: f64,
     /// Context switches per second because somebody else ran.
@@ -136,6 +140,8 @@ pub struct Beside {
     pub interrupted: bool,
     /// Drops at our sockets within the window.
     pub drops: Option<u64>,
+    /// The server's process before anybody came.
+    pub empty: Option<Sample>,
     /// The server's process when the window opened and closed.
     pub server: Option<(Sample, Sample)>,
 }
@@ -191,8 +197,17 @@ impl Report {
                 send_refused: found.iter().map(|report| report.refused).sum(),
                 foreign: found.iter().map(|report| report.ears.foreign).sum(),
             },
-            server: beside.server.as_ref().map(|(from, to)| server(from, to, seconds, counted)),
+            server: beside.server.as_ref().map(|(from, to)| {
+                let empty = beside.empty.as_ref().unwrap_or(from);
+                server(empty, (from, to), seconds, counted)
+            }),
         };
+        let joined = float(u64::from(report.people.joined.max(1)));
+        if let Some(server) = &mut report.server {
+            server.cpu_ms_per_person = round(server.cpu_percent * 10.0 / joined);
+            let grown = (server.resident_mib - server.resident_empty_mib) * 1_024.0;
+            server.resident_kib_per_person = round(grown / joined);
+        }
         report.audio.delay_ms = total(|report| &report.ears.audio);
         report.video.delay_ms = total(|report| &report.ears.video);
         report.spoiled = verdict(&report.client, counted);
@@ -208,7 +223,12 @@ impl Report {
             (packets.lost, packets.lost_percent, packets.delay_ms) = (None, None, None);
         }
         (self.join_ms, self.first_packet_ms, self.first_keyframe_ms) = (None, None, None);
-        if let Some(server) = &mut self.server {
+        // What the server used is its own, unless packets that it had sent were lost here.
+        let lost = percent(
+            self.client.socket_drops.unwrap_or(0),
+            self.audio.received + self.video.received,
+        );
+        if let Some(server) = self.server.as_mut().filter(|_| lost > MOST_DROPS) {
             server.cpu_us_per_packet = None;
         }
     }
@@ -266,14 +286,21 @@ fn packets(options: &Options, plan: &[Person], found: &[ThreadReport], kind: Kin
     packets
 }
 
-fn server(from: &Sample, to: &Sample, seconds: f64, counted: u64) -> ServerFigures {
+fn server(
+    empty: &Sample,
+    (from, to): (&Sample, &Sample),
+    seconds: f64,
+    counted: u64,
+) -> ServerFigures {
     let Used { cpu, voluntary, involuntary } = to.since(from);
     let per_second = |count: u64| round(float(count) / seconds.max(0.001));
     ServerFigures {
         cpu_percent: round(100.0 * cpu.as_secs_f64() / seconds.max(0.001)),
         cpu_us_per_packet: per_packet(cpu.as_secs_f64(), counted),
-        resident_before_mib: round(float(from.resident) / 1_024.0),
-        resident_after_mib: round(float(to.resident) / 1_024.0),
+        cpu_ms_per_person: 0.0,
+        resident_empty_mib: round(float(empty.resident) / 1_024.0),
+        resident_mib: round(float(to.resident) / 1_024.0),
+        resident_kib_per_person: 0.0,
         voluntary_switches: per_second(voluntary),
         involuntary_switches: per_second(involuntary),
     }

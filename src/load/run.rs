@@ -92,7 +92,8 @@ impl<D: Door> Run<D> {
     /// A load thread broke.
     pub async fn measure(mut self) -> Result<Report, String> {
         let mut interrupt = Interrupt::watch()?;
-        let mut beside = Beside::default();
+        let mut beside =
+            Beside { empty: self.options.pid.and_then(Sample::take), ..Beside::default() };
         if let Some(()) = interrupt.or(self.gather()).await {
             self.window(&mut interrupt, &mut beside).await;
         }

@@ -111,12 +111,15 @@ impl Report {
         if let Some(server) = &self.server {
             writeln!(
                 f,
-                "server   {:.0} % of a core, {} per forwarded packet, memory {:.1} → {:.1} MiB, \
-                 switches per second {:.0} waiting, {:.0} pushed aside",
+                "server   {:.1} % of a core, {} per forwarded packet, {:.2} ms/s per person\n\
+                 server   memory {:.1} → {:.1} MiB, {:.0} KiB per person; switches per second {:.0} \
+                 waiting, {:.0} pushed aside",
                 server.cpu_percent,
                 self.shown(micros(server.cpu_us_per_packet)),
-                server.resident_before_mib,
-                server.resident_after_mib,
+                server.cpu_ms_per_person,
+                server.resident_empty_mib,
+                server.resident_mib,
+                server.resident_kib_per_person,
                 server.voluntary_switches,
                 server.involuntary_switches,
             )?;

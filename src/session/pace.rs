@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(1);
 /// A session that sent nothing for this long is idle. The estimator then wants no more than
 /// [`IDLE_WAKE`]; what it does more often moves its timers and nothing else.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
-const IDLE_WAKE: Duration = Duration::from_millis(250);
+const IDLE_WAKE: Duration = Duration::from_secs(1);
 
 /// Most bytes in the pacer's queue: what the estimate carries in this time, but at least a small
 /// keyframe; a viewer with more is behind and spared further video. The engine has no limit of
@@ -270,13 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_session_is_woken_four_times_a_second() {
+    fn an_idle_session_is_woken_once_a_second() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
         let at = |ms| t + Duration::from_millis(ms);
         assert_eq!(pace.rest(pacer(at(25), 0), t), Some(at(25)), "it may be about to probe");
         let now = at(2_000);
-        assert_eq!(pace.rest(pacer(at(2_025), 0), now), Some(at(2_250)));
+        assert_eq!(pace.rest(pacer(at(2_025), 0), now), Some(at(3_000)));
         let protocol = Wish { at: at(2_025), pacing: false, sent: Sent::default() };
         assert_eq!(pace.rest(protocol, now), Some(at(2_025)));
     }

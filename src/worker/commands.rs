@@ -109,7 +109,7 @@ impl Worker {
         }
         let answer = join.media.map(|opened| self.adopt(key, *opened, now));
         self.welcome(key, at, answer);
-        self.set_timer(key);
+        self.set_timer(key, now);
         self.touch_room(at);
     }
 
@@ -194,7 +194,7 @@ impl Worker {
         if let Some(id) = id {
             self.say(session, Event::Done { id });
         }
-        self.set_timer(key);
+        self.set_timer(key, now);
     }
 
     /// Takes over the engine that the joiner built, and publishes what its offer publishes.

@@ -116,6 +116,8 @@ pub struct WorkerConfig {
 #[derive(Debug)]
 pub struct Worker {
     config: WorkerConfig,
+    /// Where the grid of far deadlines begins.
+    epoch: Instant,
     sessions: Sessions,
     rooms: HashMap<RoomName, usize>,
     room_list: Vec<Option<Hosted>>,
@@ -153,9 +155,10 @@ struct StunGate {
 impl Worker {
     /// A worker with nothing in it.
     #[must_use]
-    pub fn new(config: WorkerConfig) -> Self {
+    pub fn new(config: WorkerConfig, now: Instant) -> Self {
         Self {
             config,
+            epoch: now,
             sessions: Sessions::default(),
             rooms: HashMap::new(),
             room_list: Vec::new(),

@@ -9,6 +9,7 @@ use super::demux::{Owner, worker_of};
 use super::guard::guarded;
 use super::lanes::{Viewers, WorkerLanes};
 use super::sessions::Participant;
+use super::timers::coarse;
 use super::{Hosted, Output, StunGate, Worker};
 use crate::counts::DropReason;
 use crate::forward::packet::Packet;
@@ -177,7 +178,7 @@ impl Worker {
             }
             self.leave(key, Reason::MediaFailed, now);
         } else {
-            self.set_timer(key);
+            self.set_timer(key, now);
         }
     }
 
@@ -289,7 +290,7 @@ impl Worker {
         if due.is_none_or(|at| at <= now) {
             self.run(key, now, |media, out| media.handle_time(out, now));
         }
-        self.set_timer(key);
+        self.set_timer(key, now);
     }
 
     fn wake_room(&mut self, at: usize, now: Instant) {
@@ -307,10 +308,11 @@ impl Worker {
     }
 
     /// Puts a participant's next deadline into the timers, unless an earlier one stands there.
-    pub(super) fn set_timer(&mut self, key: MemberKey) {
+    pub(super) fn set_timer(&mut self, key: MemberKey, now: Instant) {
         let Some(participant) = self.sessions.get_mut(key) else { return };
         let media = participant.media.as_ref().and_then(|media| media.deadline());
         let Some(at) = [media, participant.connect_by].into_iter().flatten().min() else { return };
+        let at = coarse(at, now, self.epoch);
         if participant.timer.is_none_or(|known| at < known) {
             participant.timer = Some(at);
             self.timers.set(key, at);

@@ -3,7 +3,22 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A deadline further away than this may be met late by up to [`GRID`]: what waits so long is a
+/// check or a report, and idle sessions that are woken together cost a thread one wake.
+const FAR: Duration = Duration::from_millis(500);
+const GRID: Duration = Duration::from_millis(50);
+
+/// A deadline as it is kept: far ones on a grid that all sessions share.
+#[must_use]
+pub fn coarse(at: Instant, now: Instant, epoch: Instant) -> Instant {
+    if at.saturating_duration_since(now) < FAR {
+        return at;
+    }
+    let steps = at.saturating_duration_since(epoch).as_millis().div_ceil(GRID.as_millis());
+    epoch + GRID * u32::try_from(steps).unwrap_or(u32::MAX)
+}
 
 /// Deadlines by key.
 #[derive(Debug)]
@@ -56,10 +71,18 @@ impl<K: Ord + Copy> Timers<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::room::MemberKey;
+
+    #[test]
+    fn far_deadlines_share_a_grid_and_near_ones_are_kept() {
+        let epoch = crate::test_clock();
+        let at = |ms| epoch + Duration::from_millis(ms);
+        assert_eq!(coarse(at(1_499), at(1_000), epoch), at(1_499));
+        assert_eq!(coarse(at(1_501), at(1_000), epoch), at(1_550));
+        assert_eq!(coarse(at(1_549), at(1_000), epoch), at(1_550));
+        assert_eq!(coarse(at(1_550), at(1_000), epoch), at(1_550));
+    }
 
     #[test]
     fn only_the_newest_wish_of_a_session_wakes_it() {

@@ -105,7 +105,7 @@ impl World {
         Self {
             now,
             start: now,
-            worker: Worker::new(config),
+            worker: Worker::new(config, now),
             members: BTreeMap::new(),
             weather: Weather::default(),
             packets_per_frame: 3,

@@ -43,7 +43,10 @@ impl Share {
     #[must_use]
     pub fn holds(self, n: u32) -> bool {
         // Reversed bits spread what is taken evenly over any run of numbers.
-        let place = u8::try_from(n % u32::from(Self::WHOLE)).unwrap_or(0).reverse_bits() >> 3;
+        let place = u8::try_from(n.checked_rem(u32::from(Self::WHOLE)).unwrap_or(0))
+            .unwrap_or(0)
+            .reverse_bits()
+            >> 3;
         place < self.0
     }
 

@@ -21,6 +21,10 @@ pub struct MediaLimits {
     pub data_bytes: usize,
     /// A receiver that is behind for this long loses its reliable channel.
     pub data_patience: Duration,
+    /// Packets per second that one worker sends for one room before further sessions of the room
+    /// are placed on other workers. About half of what a core can send: the other rooms of the
+    /// worker need room too, and who is there already goes on growing.
+    pub room_packets: u32,
 }
 
 impl Default for MediaLimits {
@@ -33,6 +37,7 @@ impl Default for MediaLimits {
             tracks: 8,
             data_bytes: 64 * 1024,
             data_patience: Duration::from_secs(15),
+            room_packets: 60_000,
         }
     }
 }

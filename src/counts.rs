@@ -85,6 +85,10 @@ reasons! {
     SocketFull = "socket_full",
     /// The queue to a neighbouring worker was full.
     HandoverFull = "handover_full",
+    /// The queue to another worker of the room was full.
+    RelayFull = "relay_full",
+    /// Came from another worker for a track that is not wanted here any more.
+    RelayStale = "relay_stale",
     /// A lossy data message for a slow receiver.
     DataLossyFull = "data_lossy_full",
     /// A data message that cannot be read or goes to a channel that is none of ours.

@@ -10,6 +10,7 @@
 // the packet's way
 pub mod forward;
 pub mod io;
+pub mod relay;
 pub mod room;
 pub mod session;
 pub mod worker;

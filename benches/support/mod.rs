@@ -17,6 +17,7 @@ use peer::{Peer, Wishes};
 pub mod floor;
 #[path = "../../tests/support/peer.rs"]
 pub mod peer;
+pub mod spread;
 
 /// Bytes of a video packet's payload: the datagram is 1,200 then.
 pub const PAYLOAD: usize = 1_160;
@@ -104,6 +105,7 @@ impl Scene {
         let join = Join {
             session: SessionId(n as u64),
             room: RoomName::new("bench").unwrap(),
+            home: WorkerId(0),
             identity: Identity::new(&format!("p{n}")).unwrap(),
             name: DisplayName::new("p").unwrap(),
             joined_at: 0,

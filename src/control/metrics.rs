@@ -88,6 +88,7 @@ impl Collector for Workers {
         let reports: Vec<Report> = self.workers.iter().map(|worker| worker.report().1).collect();
         let mut families = now(&reports);
         families.extend(media(&reports));
+        families.extend(relays(&reports));
         families.extend(timing(&reports));
         families
     }
@@ -115,6 +116,11 @@ fn now(reports: &[Report]) -> Vec<MetricFamily> {
             "fanlight_rooms",
             "Rooms, empty ones that are still kept among them.",
             vec![gauge(&[], sum(|r| r.rooms))],
+        ),
+        gauges(
+            "fanlight_rooms_spanning",
+            "Rooms with sessions on more than one worker.",
+            vec![gauge(&[], sum(|r| r.spanning))],
         ),
         gauges(
             "fanlight_participants",
@@ -232,6 +238,38 @@ fn media(reports: &[Report]) -> Vec<MetricFamily> {
             "fanlight_datagrams_handed_over_total",
             "Datagrams that came to another worker's socket.",
             handed,
+        ),
+    ]
+}
+
+/// What crosses between workers, and how much each has to do.
+fn relays(reports: &[Report]) -> Vec<MetricFamily> {
+    let total = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    let rates = |report: &Report| {
+        let worker = report.worker.to_string();
+        let of = |direction, rate: u32| {
+            gauge(&[("worker", worker.as_str()), ("direction", direction)], f64::from(rate))
+        };
+        [of("in", report.load.packets_in), of("out", report.load.packets_out)]
+    };
+    vec![
+        counters(
+            "fanlight_relay_packets_total",
+            "RTP packets that workers got from each other (in) and gave each other (out).",
+            vec![
+                counter(&[("direction", "in")], total(|r| r.totals.relay_in)),
+                counter(&[("direction", "out")], total(|r| r.totals.relay_out)),
+            ],
+        ),
+        counters(
+            "fanlight_relay_links_broken_total",
+            "Links between workers that broke because the other did not keep up.",
+            vec![counter(&[], total(|r| r.totals.links_broken))],
+        ),
+        gauges(
+            "fanlight_worker_packets_per_second",
+            "RTP packets per second at each worker, measured twice a second.",
+            reports.iter().flat_map(rates).collect(),
         ),
     ]
 }

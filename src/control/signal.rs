@@ -147,13 +147,16 @@ impl Visitor {
             return Err(wait(Refusal::new(ErrorCode::RateLimited, text)));
         }
         let busy = || Refusal::new(ErrorCode::ServerBusy, "The media thread does not answer.");
-        let worker = app.rooms.home(&hello.room, &app.workers).ok_or_else(busy)?;
+        let limit = app.config.media.room_packets;
+        let placed = app.rooms.place(&hello.room, &app.workers, limit).ok_or_else(busy)?;
+        let (home, worker) = (placed.home, placed.worker);
         let session = app.next_session();
         let identity = make_identity(hello.name.as_str())?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let join = Join {
             session,
             room: hello.room.clone(),
+            home,
             identity,
             name: hello.name,
             joined_at: u64::try_from(now.as_millis()).unwrap_or(0),

@@ -41,6 +41,21 @@ impl LayerTable {
         (0u8..).take(MAX_LAYERS).filter(|layer| self.lives(*layer, now)).last()
     }
 
+    /// The layers whose packets come, one bit each.
+    #[must_use]
+    pub fn live(&self, now: Instant) -> u8 {
+        let bit =
+            |layer: u8| if self.lives(layer, now) { 1u8.wrapping_shl(layer.into()) } else { 0 };
+        (0u8..).take(MAX_LAYERS).fold(0, |bits, layer| bits | bit(layer))
+    }
+
+    /// Another worker, which hears all layers, says which live, one bit each.
+    pub fn adopt(&mut self, live: u8, now: Instant) {
+        for (heard, layer) in self.heard.iter_mut().zip(0u32..) {
+            *heard = (live & 1u8.wrapping_shl(layer) != 0).then_some(now);
+        }
+    }
+
     /// Forgets what was heard: the track was silent on purpose.
     pub fn forget(&mut self) {
         *self = Self::default();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::relay::{RelayReceiver, RelaySender, relay_queues};
 use crate::ids::{SessionId, WorkerId};
 use crate::model::Speaker;
 use crate::worker::command::{Answer, Command, Event, Join, Question};
@@ -60,6 +61,7 @@ pub struct WorkerHandle {
     id: WorkerId,
     mails: SyncSender<Mail>,
     waker: Arc<mio::Waker>,
+    relay: RelaySender,
     report: watch::Receiver<(Instant, Report)>,
 }
 
@@ -73,6 +75,7 @@ impl fmt::Debug for WorkerHandle {
 #[derive(Debug)]
 pub(super) struct Mailbox {
     pub mails: Receiver<Mail>,
+    pub relay: RelayReceiver,
     pub report: watch::Sender<(Instant, Report)>,
 }
 
@@ -80,8 +83,10 @@ impl WorkerHandle {
     /// A mailbox and the handle that fills it.
     pub(super) fn new(id: WorkerId, waker: Arc<mio::Waker>, now: Instant) -> (Self, Mailbox) {
         let (sender, mails) = sync_channel(MAILS);
+        let (relay_in, relay) = relay_queues();
         let (report_in, report) = watch::channel((now, Report::new(id)));
-        (Self { id, mails: sender, waker, report }, Mailbox { mails, report: report_in })
+        let handle = Self { id, mails: sender, waker, relay: relay_in, report };
+        (handle, Mailbox { mails, relay, report: report_in })
     }
 
     /// Which worker this is.
@@ -125,12 +130,21 @@ impl WorkerHandle {
         self.report.borrow().clone()
     }
 
+    /// The queues for other workers.
+    pub(super) fn relay(&self) -> &RelaySender {
+        &self.relay
+    }
+
+    /// Wakes the thread. Should that fail, its next tick is at most 500 ms away.
+    pub(super) fn wake(&self) {
+        let _ = self.waker.wake();
+    }
+
     /// Puts a mail into the box and wakes the thread.
     pub(super) fn post(&self, mail: Mail) -> Result<(), Busy> {
         match self.mails.try_send(mail) {
-            // A wake-up that fails leaves the mail to the thread's next tick, at most 500 ms away.
             Ok(()) => {
-                let _ = self.waker.wake();
+                self.wake();
                 Ok(())
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),

@@ -8,6 +8,7 @@
 pub mod joiner;
 pub mod mailbox;
 mod pressure;
+mod relay;
 #[cfg(target_os = "linux")]
 mod sys;
 mod thread;

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::mailbox::{Handed, Listeners, Mail, Mailbox, WorkerHandle};
 use super::pressure::Pressure;
+use super::relay::Relays;
 use super::udp::{Route, Udp};
 use crate::counts::{DropReason, Drops, Histogram};
 use crate::ids::{SessionId, WorkerId};
@@ -51,6 +52,7 @@ pub(super) struct Shell {
     slow: Vec<SessionId>,
     transmits: VecDeque<Transmit>,
     replies: Vec<(Route, [u8; 44], usize)>,
+    relays: Relays,
     drops: Drops,
     delay: Histogram,
     lag: Histogram,
@@ -114,6 +116,7 @@ impl MediaThread {
     fn tick(&mut self, now: Instant, woken: Instant) -> (bool, bool) {
         self.shell.began = Some(now);
         let (stop, mails_left) = self.take_mails(now);
+        let relays_left = self.take_relays(now);
         let datagrams_left = self.read(now);
         for session in std::mem::take(&mut self.shell.slow) {
             let leave = Command::Leave { session, reason: Reason::TooSlow };
@@ -124,6 +127,7 @@ impl MediaThread {
         while let Some(output) = self.worker.poll(now) {
             self.shell.take(output, &self.neighbours, self.worker.id());
         }
+        self.shell.relays.flush(self.worker.id(), &self.neighbours, &mut self.shell.drops);
         let ended = self.write(woken);
         if let Some(share) = self.shell.pressure.ticked(now, ended) {
             tracing::warn!(worker = %self.worker.id(), share = share.as_f64(), "a media thread sheds video");
@@ -132,7 +136,7 @@ impl MediaThread {
         if self.shell.reported.is_none_or(|at| now.saturating_duration_since(at) >= HEARTBEAT) {
             self.report(now);
         }
-        (stop, mails_left || datagrams_left)
+        (stop, mails_left || relays_left || datagrams_left)
     }
 
     fn take_mails(&mut self, now: Instant) -> (bool, bool) {
@@ -165,6 +169,14 @@ impl MediaThread {
             }
         }
         (stop, true)
+    }
+
+    fn take_relays(&mut self, now: Instant) -> bool {
+        let Self { worker, mailbox, shell, .. } = self;
+        for to in shell.relays.take_lost() {
+            worker.handle(Input::RelayLost { to }, now);
+        }
+        mailbox.relay.take(|from, message| worker.handle(Input::Relay { from, message }, now))
     }
 
     fn read(&mut self, now: Instant) -> bool {
@@ -232,6 +244,7 @@ impl Shell {
             slow: Vec::new(),
             transmits: VecDeque::new(),
             replies: Vec::new(),
+            relays: Relays::default(),
             drops: Drops::default(),
             delay: Histogram::default(),
             lag: Histogram::default(),
@@ -260,6 +273,7 @@ impl Shell {
                     let _ = neighbour.post(Mail::Proved(from, me));
                 }
             }
+            Output::Relay { to, message } => self.relays.push(to, message),
             Output::Event(session, event) => self.tell(session, event),
             Output::Over(session) => {
                 self.listeners.remove(&session);

@@ -7,8 +7,9 @@ use crate::counts::DropReason;
 use crate::forward::Verdict;
 use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
-use crate::ids::{SeatIndex, TrackId};
+use crate::ids::{SeatIndex, SessionId, TrackId, WorkerId};
 use crate::model::{Kind, Source};
+use crate::relay::outlet::{Outlet, bit};
 
 /// A half of a seat in which a track sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub trait Watchers {
     fn spares(&self, key: MemberKey) -> Option<DropReason>;
     /// A member is to be sent these packets of one track in this seat, under these numbers.
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]);
+    /// Another worker is to be sent a packet: one copy, however many watch there. `live` are the
+    /// layers of the track that live, one bit each.
+    fn relay(&mut self, to: &Outlet, live: u8, packet: &Packet);
     /// Copies of packets go no further.
     fn dropped(&mut self, reason: DropReason, copies: usize);
 }
@@ -38,6 +42,8 @@ pub struct Passing {
     pub slot: TrackSlot,
     /// See above.
     pub track: TrackId,
+    /// If it came from another worker: which layers of the track live there, one bit each.
+    pub live: Option<u8>,
     /// The packet.
     pub packet: Packet,
 }
@@ -52,12 +58,15 @@ impl Room {
         let Some(track) = track.filter(|track| track.info.id == first.track) else {
             return watchers.dropped(DropReason::Unpublished, packets.len());
         };
-        if track.info.muted {
+        if track.is_silent() {
             return watchers.dropped(DropReason::Muted, packets.len());
         }
         let before = track.layers.highest(now);
-        for Passing { packet, .. } in packets {
-            track.layers.hear(packet.layer, now);
+        for Passing { packet, live, .. } in packets {
+            match live {
+                Some(live) => track.layers.adopt(*live, now),
+                None => track.layers.hear(packet.layer, now),
+            }
             if packet.keyframe {
                 track.asks.came(packet.layer);
             }
@@ -66,15 +75,19 @@ impl Room {
         if kind == Kind::Video && before != top {
             self.ask_at = Some(now);
         }
+        let mut wanted = 0;
         let mut passed = Vec::with_capacity(packets.len());
         for sink in &track.sinks {
             let Some(member) = self.members.get_mut(sink.member).and_then(Option::as_mut) else {
                 continue;
             };
-            let Some(seat) = member.seats.get_mut(sink.seat.index()) else { continue };
+            let (Some(seat), Some(key)) = (member.seats.get_mut(sink.seat.index()), member.key)
+            else {
+                continue;
+            };
             let forwarder = &mut seat.half_mut(kind).forwarder;
             if kind == Kind::Video {
-                if let Some(reason) = watchers.spares(member.key) {
+                if let Some(reason) = watchers.spares(key) {
                     forwarder.hold(reason);
                 } else if forwarder.resume() {
                     self.ask_at = Some(now);
@@ -88,8 +101,18 @@ impl Room {
                 }
             }
             if !passed.is_empty() {
-                watchers.send(member.key, sink.seat, &passed);
+                self.sent += passed.len() as u64;
+                watchers.send(key, sink.seat, &passed);
             }
+            if first.live.is_some() {
+                wanted |= forwarder.layer().map_or(0, bit);
+                wanted |= forwarder.awaits_keyframe(&track.layers, now).map_or(0, bit);
+            }
+        }
+        if first.live.is_some() {
+            self.wishes_untold |= wanted != 0 && wanted != track.wished;
+        } else {
+            self.sent += track.relay(packets, watchers, now);
         }
         self.listen(packets, now);
     }
@@ -99,6 +122,8 @@ impl Room {
         let Some(last) = packets.last() else { return };
         let track = self.tracks.get(last.slot.0).and_then(Option::as_ref);
         let voice = track.filter(|track| track.info.source == Source::Microphone);
+        // The worker of the publisher listens for all.
+        let voice = voice.filter(|_| last.live.is_none());
         if let Some(publisher) = voice.map(|track| track.publisher) {
             for level in packets.iter().filter_map(|passing| passing.packet.level) {
                 self.hear(publisher, level, now);
@@ -120,29 +145,33 @@ impl Room {
     /// that it can again.
     pub(super) fn tell_undecodable(&mut self) {
         let Self { members, tracks, events, .. } = self;
-        let keys: Vec<Option<MemberKey>> =
-            members.iter().map(|m| m.as_ref().map(|member| member.key)).collect();
+        let publishers: Vec<Option<(SessionId, WorkerId)>> =
+            members.iter().map(|m| m.as_ref().map(|member| (member.session, member.at))).collect();
         for member in members.iter_mut().flatten() {
+            let Some(viewer) = member.key else { continue };
             for track in tracks.iter().flatten() {
                 let Some(codec) = track.codec else { continue };
                 let seated = member.sees(track.info.id);
                 let lacks = seated && !member.decodes.contains(&codec);
                 let told = member.told_undecodable.contains(&track.info.id);
-                let publisher = keys.get(track.publisher).copied().flatten();
-                let (true, Some(publisher)) = (lacks != told && (lacks || seated), publisher)
+                let publisher = publishers.get(track.publisher).copied().flatten();
+                let (true, Some((publisher, at))) = (lacks != told && (lacks || seated), publisher)
                 else {
                     continue;
                 };
+                let id: TrackId = track.info.id;
                 if lacks {
-                    member.told_undecodable.push(track.info.id);
+                    member.told_undecodable.push(id);
                 } else {
-                    member.told_undecodable.retain(|id| *id != track.info.id);
+                    member.told_undecodable.retain(|known| *known != id);
                 }
+                let active = !lacks;
                 events.push_back(RoomEvent::Undecodable {
-                    viewer: member.key,
+                    viewer,
                     publisher,
-                    track: track.info.id,
-                    active: !lacks,
+                    at,
+                    track: id,
+                    active,
                 });
             }
         }

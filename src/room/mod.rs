@@ -1,10 +1,14 @@
-//! Who is in a room, what they publish, and who receives what, on this worker.
+//! Who is in a room, what they publish, and who receives what.
 //!
-//! A room knows members by the worker's [`MemberKey`] and tracks by their line; it never sees a
-//! session, a socket or SDP. What it has to say it puts into [`Room::poll`]'s queue.
+//! A room may span workers; each has a copy with all members and tracks, and seats those members
+//! whose sessions it has. What happened comes as entries, in the same order for every copy
+//! (`log.rs`). A room knows its own members by the worker's [`MemberKey`] and tracks by their line;
+//! it never sees a session, a socket or SDP. What it has to say it puts into [`Room::poll`]'s queue.
 
 pub mod fanout;
+pub mod log;
 pub mod messages;
+mod relaying;
 pub mod seating;
 pub mod speakers;
 mod viewing;
@@ -16,8 +20,10 @@ use std::time::{Duration, Instant};
 use crate::forward::keyframe::KeyframeAsks;
 use crate::forward::layers::LayerTable;
 use crate::forward::packet::Codec;
-use crate::ids::{DisplayName, Identity, RoomName, SeatIndex, TrackId};
-use crate::model::{Kind, Notice, ParticipantInfo, Reason, Source, Speaker, TrackInfo};
+use crate::ids::{DisplayName, Identity, RoomName, SeatIndex, SessionId, TrackId, WorkerId};
+use crate::model::{Kind, Notice, ParticipantInfo, Speaker, TrackInfo};
+use crate::relay::message::{Say, Status, Taken};
+use crate::relay::outlet::Outlet;
 use fanout::Sink;
 use messages::Outbox;
 use speakers::Voice;
@@ -35,10 +41,10 @@ pub struct MemberKey {
 /// What a room has to say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoomEvent {
-    /// To everybody but `cause`.
+    /// To everybody here but `cause`.
     Notice {
         /// Who caused it and knows.
-        cause: MemberKey,
+        cause: SessionId,
         /// What happened.
         notice: Notice,
     },
@@ -52,14 +58,20 @@ pub enum RoomEvent {
         /// Who cannot.
         viewer: MemberKey,
         /// Who publishes.
-        publisher: MemberKey,
+        publisher: SessionId,
+        /// The publisher's worker.
+        at: WorkerId,
         /// What.
         track: TrackId,
         /// Whether it can now.
         active: bool,
     },
-    /// Who speaks, for everybody.
+    /// Who speaks, for everybody here.
     Speakers(Arc<[Speaker]>),
+    /// The home has decided who speaks; every copy of the room is to learn it.
+    Decided(Arc<[Speaker]>),
+    /// How loud members here are, for the home to decide.
+    Levels(Vec<(SessionId, f32)>),
     /// A publisher is to be asked for a keyframe.
     AskKeyframe {
         /// Whom.
@@ -69,30 +81,68 @@ pub enum RoomEvent {
         /// The layer.
         layer: u8,
     },
+    /// A publisher elsewhere is to be asked for a keyframe.
+    AskFar {
+        /// The publisher's worker.
+        at: WorkerId,
+        /// The track.
+        track: TrackId,
+        /// The layer.
+        layer: u8,
+    },
+    /// What this worker wants of a track that is published elsewhere.
+    Wish {
+        /// The publisher's worker.
+        at: WorkerId,
+        /// The track.
+        track: TrackId,
+        /// Its place here.
+        slot: TrackSlot,
+        /// The layers, one bit each.
+        layers: u8,
+    },
+    /// A data message for members elsewhere.
+    Say(Say),
+    /// A message from elsewhere is in the queues of its receivers here.
+    Taken {
+        /// The sender's worker.
+        at: WorkerId,
+        /// The answer.
+        taken: Taken,
+    },
 }
 
-/// What a new member brings.
+/// A member that comes.
 #[derive(Clone, Debug)]
 pub struct NewMember {
-    /// Its key.
-    pub key: MemberKey,
-    /// Who it is.
-    pub identity: Identity,
-    /// What it is called.
-    pub name: DisplayName,
-    /// When it came, in milliseconds since 1970.
-    pub joined_at: u64,
+    /// Its session.
+    pub session: SessionId,
+    /// The worker that has the session.
+    pub at: WorkerId,
+    /// Its key, if the session is here.
+    pub key: Option<MemberKey>,
+    /// What everybody is told of it.
+    pub info: ParticipantInfo,
+    /// The lines of its tracks, if it is here.
+    pub lines: Vec<(TrackId, u8)>,
 }
 
 #[derive(Debug)]
 struct Member {
-    key: MemberKey,
+    session: SessionId,
+    /// The worker that has its session.
+    at: WorkerId,
+    /// Its key, if its session is here.
+    key: Option<MemberKey>,
     identity: Identity,
     name: DisplayName,
     joined_at: u64,
     /// Its tracks, as places in the room's list.
     tracks: Vec<usize>,
+    /// Its place in the order of coming.
     came: usize,
+    /// What its worker said of it last, if that is another.
+    status: Status,
     voice: Voice,
     spoke: Option<Instant>,
     outbox: Outbox,
@@ -103,7 +153,6 @@ struct Member {
     /// The newest revision that the client said it knows.
     acknowledged: u64,
     connected: bool,
-    announced: bool,
     /// Its seats changed since it was told of them.
     seats_untold: bool,
     unseated: Vec<TrackId>,
@@ -119,8 +168,13 @@ struct Track {
     info: TrackInfo,
     publisher: usize,
     line: u8,
+    /// The publisher asked for silence; it is not in the room's order yet.
+    held: bool,
     codec: Option<Codec>,
     sinks: Vec<Sink>,
+    outlets: Vec<Outlet>,
+    /// What the publisher's worker was told that is wanted here.
+    wished: u8,
     layers: LayerTable,
     asks: KeyframeAsks,
 }
@@ -133,6 +187,9 @@ pub struct TrackSlot(pub usize);
 #[derive(Debug)]
 pub struct Room {
     name: RoomName,
+    here: WorkerId,
+    /// Here its order is decided.
+    home: bool,
     created_at: u64,
     members: Vec<Option<Member>>,
     tracks: Vec<Option<Track>>,
@@ -141,26 +198,53 @@ pub struct Room {
     first_seq: u16,
     events: VecDeque<RoomEvent>,
     seats_untold: bool,
+    wishes_untold: bool,
+    /// Packets that went on: to viewers and to other workers.
+    sent: u64,
+    /// Number of the data message that went to other workers last.
+    serial: u64,
     look: Option<Instant>,
     speaking: Arc<[Speaker]>,
     ask_at: Option<Instant>,
     empty_since: Option<Instant>,
 }
 
+/// What a room is made with.
+#[derive(Clone, Debug)]
+pub struct RoomConfig {
+    /// Its name.
+    pub name: RoomName,
+    /// The worker that it is on.
+    pub here: WorkerId,
+    /// Whether its order is decided here.
+    pub home: bool,
+    /// When its first member joined, in milliseconds since 1970.
+    pub created_at: u64,
+    /// Most seat pairs of a member.
+    pub max_seats: u8,
+    /// Where the sequence numbers of its outgoing streams begin.
+    pub first_seq: u16,
+}
+
 impl Room {
-    /// An empty room. `first_seq` is where the sequence numbers of its outgoing streams begin.
+    /// An empty room.
     #[must_use]
-    pub fn new(name: RoomName, created_at: u64, max_seats: u8, first_seq: u16) -> Self {
+    pub fn new(config: RoomConfig) -> Self {
         Self {
-            name,
-            created_at,
+            name: config.name,
+            here: config.here,
+            home: config.home,
+            created_at: config.created_at,
             members: Vec::new(),
             tracks: Vec::new(),
             came: 0,
-            max_seats,
-            first_seq,
+            max_seats: config.max_seats,
+            first_seq: config.first_seq,
             events: VecDeque::new(),
             seats_untold: false,
+            wishes_untold: false,
+            sent: 0,
+            serial: 0,
             look: None,
             speaking: Arc::from([]),
             ask_at: None,
@@ -198,29 +282,29 @@ impl Room {
         self.empty_since
     }
 
-    /// Its members' keys, in the order in which they came.
+    /// The keys of its members here, in the order in which they came.
     #[must_use]
     pub fn keys(&self) -> Vec<MemberKey> {
-        self.in_order().into_iter().map(|member| member.key).collect()
+        self.in_order().into_iter().filter_map(|member| member.key).collect()
     }
 
     /// Its members as everybody is told of them, in the order in which they came.
     #[must_use]
-    pub fn participants(&self) -> Vec<(MemberKey, ParticipantInfo)> {
-        self.in_order().into_iter().map(|member| (member.key, self.describe(member))).collect()
+    pub fn participants(&self) -> Vec<(SessionId, ParticipantInfo)> {
+        self.in_order().into_iter().map(|member| (member.session, self.describe(member))).collect()
     }
 
-    /// One member as everybody is told of it.
+    /// The session of the member with this identity.
     #[must_use]
-    pub fn participant(&self, key: MemberKey) -> Option<ParticipantInfo> {
-        self.member(key).map(|(_, member)| self.describe(member))
-    }
-
-    /// The member with this identity.
-    #[must_use]
-    pub fn find(&self, identity: &str) -> Option<MemberKey> {
+    pub fn find(&self, identity: &str) -> Option<SessionId> {
         let is = |member: &&Member| member.identity.as_str() == identity;
-        self.members.iter().flatten().find(is).map(|member| member.key)
+        self.members.iter().flatten().find(is).map(|member| member.session)
+    }
+
+    /// How many packets went on, to viewers and to other workers.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// How many tracks of each kind are published: audio, video.
@@ -236,10 +320,15 @@ impl Room {
         count
     }
 
+    /// Takes the next thing that has happened; seats are left for [`Room::poll`].
+    pub fn poll_event(&mut self) -> Option<RoomEvent> {
+        self.events.pop_front()
+    }
+
     /// Takes the next thing that the room has to say. Seats come last and once, as they are then:
     /// whoever is told who sits there has been told who that is.
     pub fn poll(&mut self) -> Option<RoomEvent> {
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.poll_event() {
             return Some(event);
         }
         if !self.seats_untold {
@@ -247,146 +336,9 @@ impl Room {
         }
         let untold = self.members.iter_mut().flatten().find(|member| member.seats_untold);
         self.seats_untold = untold.is_some();
-        untold.map(|member| {
-            member.seats_untold = false;
-            RoomEvent::Seats { to: member.key }
-        })
-    }
-
-    /// Lets a member in. The others are told once it has its tracks: [`Room::announce`].
-    pub fn join(&mut self, new: NewMember) {
-        let member = Member {
-            key: new.key,
-            identity: new.identity,
-            name: new.name,
-            joined_at: new.joined_at,
-            tracks: Vec::new(),
-            came: self.came,
-            voice: Voice::default(),
-            spoke: None,
-            outbox: Outbox::default(),
-            seats: Vec::new(),
-            wanted: 0,
-            rev: 0,
-            acknowledged: 0,
-            connected: false,
-            announced: false,
-            seats_untold: false,
-            unseated: Vec::new(),
-            decodes: Vec::new(),
-            told_undecodable: Vec::new(),
-            replan: None,
-        };
-        self.came += 1;
-        self.empty_since = None;
-        put(&mut self.members, member);
-    }
-
-    /// Tells the others of a member that has just come.
-    pub fn announce(&mut self, key: MemberKey) {
-        let Some((at, _)) = self.member(key) else { return };
-        if let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) {
-            member.announced = true;
-        }
-        if let Some(info) = self.participant(key) {
-            self.events.push_back(RoomEvent::Notice { cause: key, notice: Notice::Joined(info) });
-        }
-    }
-
-    /// Takes a member out; the others are told before and after.
-    pub fn leave(&mut self, key: MemberKey, reason: Reason, now: Instant) {
-        let Some((at, member)) = self.member(key) else { return };
-        let identity = member.identity.clone();
-        let tracks = member.tracks.clone();
-        let leaving = Notice::Leaving { identity: identity.clone(), reason };
-        self.events.push_back(RoomEvent::Notice { cause: key, notice: leaving });
-        for slot in tracks {
-            if let Some(track) = self.tracks.get_mut(slot) {
-                *track = None;
-            }
-        }
-        if let Some(place) = self.members.get_mut(at) {
-            *place = None;
-        }
-        self.reseat_all(now);
-        let left = Notice::Left { identity, reason };
-        self.events.push_back(RoomEvent::Notice { cause: key, notice: left });
-        if self.is_empty() {
-            self.empty_since = Some(now);
-        }
-        self.look_soon(now);
-    }
-
-    /// Publishes a track on a member's line. The others are told, unless the member itself has
-    /// not been announced yet: then they learn of its tracks with it.
-    pub fn publish(
-        &mut self,
-        key: MemberKey,
-        info: TrackInfo,
-        line: u8,
-        now: Instant,
-    ) -> Option<TrackSlot> {
-        let (at, member) = self.member(key)?;
-        let (identity, announced) = (member.identity.clone(), member.announced);
-        let track = Track {
-            info: info.clone(),
-            publisher: at,
-            line,
-            codec: None,
-            sinks: Vec::new(),
-            layers: LayerTable::default(),
-            asks: KeyframeAsks::default(),
-        };
-        let slot = put(&mut self.tracks, track);
-        if let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) {
-            member.tracks.push(slot);
-        }
-        if announced {
-            let notice = Notice::Published { identity, track: info };
-            self.events.push_back(RoomEvent::Notice { cause: key, notice });
-        }
-        self.reseat_all(now);
-        Some(TrackSlot(slot))
-    }
-
-    /// Takes a track away. Whether it was the member's.
-    pub fn unpublish(&mut self, key: MemberKey, id: TrackId, now: Instant) -> bool {
-        let Some((at, slot)) = self.own_track(key, id) else { return false };
-        let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) else { return false };
-        member.tracks.retain(|known| *known != slot);
-        member.voice.silence();
-        let identity = member.identity.clone();
-        if let Some(track) = self.tracks.get_mut(slot) {
-            *track = None;
-        }
-        let notice = Notice::Unpublished { identity, track: id };
-        self.events.push_back(RoomEvent::Notice { cause: key, notice });
-        self.reseat_all(now);
-        self.look_soon(now);
-        true
-    }
-
-    /// Mutes or unmutes a track; from here on no packet of a muted track goes on. Whether it was
-    /// the member's.
-    pub fn mute(&mut self, key: MemberKey, id: TrackId, muted: bool, now: Instant) -> bool {
-        let Some((at, slot)) = self.own_track(key, id) else { return false };
-        let Self { members, tracks, events, .. } = self;
-        let Some(track) = tracks.get_mut(slot).and_then(Option::as_mut) else { return false };
-        if track.info.muted == muted {
-            return true;
-        }
-        track.info.muted = muted;
-        track.layers.forget();
-        let Some(member) = members.get_mut(at).and_then(Option::as_mut) else { return false };
-        if track.info.source == Source::Microphone {
-            member.voice.silence();
-        }
-        let notice =
-            Notice::TrackUpdated { identity: member.identity.clone(), track: track.info.clone() };
-        events.push_back(RoomEvent::Notice { cause: key, notice });
-        self.restart_sinks(slot, now);
-        self.look_soon(now);
-        true
+        let member = untold?;
+        member.seats_untold = false;
+        member.key.map(|to| RoomEvent::Seats { to })
     }
 
     /// Whether there is something to poll, or a deadline sooner than `known`. Constant cost.
@@ -394,7 +346,10 @@ impl Room {
     pub fn wants(&self, known: Option<Instant>) -> bool {
         let soonest = [self.look, self.ask_at].into_iter().flatten().min();
         let sooner = |at: Instant| known.is_none_or(|known| at < known);
-        !self.events.is_empty() || self.seats_untold || soonest.is_some_and(sooner)
+        !self.events.is_empty()
+            || self.seats_untold
+            || self.wishes_untold
+            || soonest.is_some_and(sooner)
     }
 
     /// When [`Room::handle_time`] is due. Walks all seats.
@@ -408,7 +363,11 @@ impl Room {
     pub fn handle_time(&mut self, now: Instant) {
         if self.look.is_some_and(|at| at <= now) {
             self.look = None;
-            self.look_for_speakers(now);
+            if self.home {
+                self.look_for_speakers(now);
+            } else {
+                self.report_levels(now);
+            }
         }
         self.open_seats(now);
         if self.ask_at.is_some_and(|at| at <= now) {
@@ -428,29 +387,21 @@ impl Room {
         self.look.get_or_insert(now + speakers::EVERY);
     }
 
-    /// Decides who speaks, and tells it if it changed.
+    /// Decides who speaks, and says so if it changed.
     fn look_for_speakers(&mut self, now: Instant) {
         let mut speaking = Vec::new();
-        let mut changed = false;
         for member in self.members.iter_mut().flatten() {
-            let before = member.voice.speaks();
             if member.voice.decide(now) {
-                member.spoke = Some(now);
                 let level = member.voice.level();
                 speaking.push(Speaker { identity: member.identity.clone(), level });
             }
-            changed |= before != member.voice.speaks();
         }
         speaking.sort_by(|a, b| b.level.total_cmp(&a.level));
         if !speaking.is_empty() {
             self.look_soon(now);
         }
         if *self.speaking != *speaking {
-            self.speaking = speaking.into();
-            self.events.push_back(RoomEvent::Speakers(self.speaking.clone()));
-        }
-        if changed {
-            self.reseat_all(now);
+            self.events.push_back(RoomEvent::Decided(speaking.into()));
         }
     }
 
@@ -461,17 +412,19 @@ impl Room {
     }
 
     fn member(&self, key: MemberKey) -> Option<(usize, &Member)> {
-        let is = |member: &Option<Member>| member.as_ref().is_some_and(|m| m.key == key);
+        let is = |member: &Option<Member>| member.as_ref().is_some_and(|m| m.key == Some(key));
         let at = self.members.iter().position(is)?;
         Some((at, self.members.get(at)?.as_ref()?))
     }
 
-    fn own_track(&self, key: MemberKey, id: TrackId) -> Option<(usize, usize)> {
-        let (at, member) = self.member(key)?;
-        let is = |slot: &&usize| {
-            self.tracks.get(**slot).and_then(Option::as_ref).is_some_and(|t| t.info.id == id)
-        };
-        member.tracks.iter().find(is).map(|slot| (at, *slot))
+    fn by_session(&self, session: SessionId) -> Option<usize> {
+        let is = |member: &Option<Member>| member.as_ref().is_some_and(|m| m.session == session);
+        self.members.iter().position(is)
+    }
+
+    fn by_track(&self, id: TrackId) -> Option<usize> {
+        let is = |track: &Option<Track>| track.as_ref().is_some_and(|t| t.info.id == id);
+        self.tracks.iter().position(is)
     }
 
     fn describe(&self, member: &Member) -> ParticipantInfo {
@@ -510,3 +463,6 @@ fn put<T>(list: &mut Vec<Option<T>>, value: T) -> usize {
 
 /// How often a forwarder that waits for a keyframe asks for one again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

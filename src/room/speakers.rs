@@ -67,15 +67,26 @@ impl Voice {
         self.speaking
     }
 
+    /// Takes the mean that another worker measured.
+    pub fn set(&mut self, mean: f32, now: Instant) {
+        self.mean = mean;
+        self.heard = Some(now);
+    }
+
+    /// The mean in dBov if it matters to who speaks, for another to decide by; once more when it
+    /// has stopped to matter.
+    pub fn report(&mut self, now: Instant) -> Option<f32> {
+        let silent = |at: Instant| now.saturating_duration_since(at) >= SILENT_AFTER;
+        if self.heard.is_none_or(silent) {
+            self.mean = SILENCE;
+        }
+        let before = std::mem::replace(&mut self.speaking, self.mean > STOPS_AT);
+        (before || self.speaking).then_some(self.mean)
+    }
+
     /// Is silent at once: muted.
     pub fn silence(&mut self) {
         *self = Self::default();
-    }
-
-    /// Whether it spoke at the last look.
-    #[must_use]
-    pub fn speaks(&self) -> bool {
-        self.speaking
     }
 
     /// How loud, from 0 to 1 in steps of 0.1: coarse, so that only what can be seen is told.

@@ -45,7 +45,7 @@ impl Seat {
         Self { place: Place::default(), audio: half(Kind::Audio), video: half(Kind::Video) }
     }
 
-    fn half(&self, kind: Kind) -> &Half {
+    pub(super) fn half(&self, kind: Kind) -> &Half {
         match kind {
             Kind::Audio => &self.audio,
             Kind::Video => &self.video,
@@ -163,6 +163,17 @@ impl Room {
         Some((member.rev, member.wanted, occupants, member.unseated.clone()))
     }
 
+    /// How many halves of a member's seats are occupied: audio, video.
+    #[must_use]
+    pub fn receiving(&self, key: MemberKey) -> (u32, u32) {
+        let mut count = (0, 0);
+        for seat in self.member(key).into_iter().flat_map(|(_, member)| &member.seats) {
+            count.0 += u32::from(seat.audio.track.is_some());
+            count.1 += u32::from(seat.video.track.is_some());
+        }
+        count
+    }
+
     /// How many halves of seats are occupied: audio, video.
     #[must_use]
     pub fn occupied(&self) -> (u32, u32) {
@@ -183,8 +194,11 @@ impl Room {
         self.tell_undecodable();
     }
 
-    /// Plans one member's seats anew, and tells it if anything changed.
+    /// Plans the seats of one member that is here anew, and tells it if anything changed.
     fn reseat(&mut self, at: usize, now: Instant) {
+        if self.members.get(at).and_then(Option::as_ref).is_none_or(|m| m.key.is_none()) {
+            return;
+        }
         let candidates = self.candidates(at);
         let max_seats = self.max_seats;
         let Self { members, tracks, .. } = self;
@@ -239,6 +253,7 @@ impl Room {
     /// Compiles who is sent what, so that a packet walks a list.
     fn rebuild_sinks(&mut self) {
         let Self { members, tracks, .. } = self;
+        self.wishes_untold = true;
         for track in tracks.iter_mut().flatten() {
             track.sinks.clear();
         }
@@ -273,6 +288,7 @@ impl Room {
         }
         if opened {
             self.ask_at = Some(now);
+            self.wishes_untold = true;
         }
         let due =
             |m: &Option<Member>| m.as_ref().and_then(|m| m.replan).is_some_and(|at| at <= now);
@@ -305,7 +321,7 @@ impl Room {
                 let Some(layer) = half.forwarder.awaits_keyframe(&track.layers, now) else {
                     continue;
                 };
-                if !track.info.muted {
+                if !track.is_silent() {
                     track.asks.want(layer);
                     waiting = true;
                 }
@@ -314,9 +330,14 @@ impl Room {
         let mut next = waiting.then_some(now + ASK_AGAIN);
         for track in tracks.iter_mut().flatten() {
             let publisher = members.get(track.publisher).and_then(Option::as_ref);
-            let Some(publisher) = publisher.map(|member| member.key) else { continue };
+            let Some(publisher) = publisher else { continue };
             while let Some(layer) = track.asks.poll(now) {
-                events.push_back(RoomEvent::AskKeyframe { publisher, line: track.line, layer });
+                events.push_back(match publisher.key {
+                    Some(publisher) => {
+                        RoomEvent::AskKeyframe { publisher, line: track.line, layer }
+                    }
+                    None => track.ask_far(publisher.at, layer, now),
+                });
             }
             next = [next, track.asks.deadline(now)].into_iter().flatten().min();
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{DisplayName, Identity, RoomName, SessionId, TrackId};
+use crate::ids::{DisplayName, Identity, RoomName, SessionId, TrackId, WorkerId};
 pub use crate::model::Notice;
 use crate::model::{Kind, ParticipantInfo, Reason, Refusal, Retry, Source, Speaker};
 use crate::session::Session;
@@ -64,6 +64,8 @@ pub struct Join {
     pub session: SessionId,
     /// The room; made if it is not there.
     pub room: RoomName,
+    /// The worker that is the room's home.
+    pub home: WorkerId,
     /// Who comes.
     pub identity: Identity,
     /// What it is called.

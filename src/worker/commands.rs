@@ -4,23 +4,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::command::{
-    Answer, Command, Event, Join, MemberInfo, NewTrack, Opened, Question, Request, RoomInfo,
-    SdpAnswer, Seats, StreamState, publishes,
+    Answer, Command, Event, MemberInfo, NewTrack, Opened, Question, Request, RoomInfo, SdpAnswer,
+    Seats, StreamState, publishes,
 };
-use super::demux::Sources;
 use super::guard::{Failed, guarded};
 use super::lanes::WorkerLanes;
+use super::relaying::Wanted;
 use super::sessions::Participant;
-use super::{Hosted, Output, Worker};
+use super::{Hosted, Output, Side, Worker};
 use crate::counts::DropReason;
 use crate::forward::packet::Codec;
 use crate::ids::{RoomName, SessionId, TrackId};
-use crate::model::{ErrorCode, Kind, Reason, Refusal, Retry, TrackInfo};
+use crate::model::{ErrorCode, Kind, Reason, Refusal, TrackInfo};
+use crate::relay::message::{Ask, Entry, Letter};
+use crate::room::log::Listed;
 use crate::room::messages::{Message, Taken, refuse};
-use crate::room::{MemberKey, NewMember, Room, RoomEvent};
+use crate::room::{MemberKey, Room, RoomEvent};
 use crate::session::channels::Lane;
 use crate::session::streams::LineIndex;
-use crate::session::{Offer, OfferError, Session};
+use crate::session::{Offer, OfferError};
 use crate::wire::data::Frame;
 
 impl From<&OfferError> for Refusal {
@@ -74,107 +76,17 @@ impl Worker {
         }
     }
 
-    fn say(&mut self, session: SessionId, event: Event) {
+    pub(super) fn say(&mut self, session: SessionId, event: Event) {
         self.outputs.push_back(Output::Event(session, event));
     }
 
-    fn join(&mut self, join: Join, now: Instant) {
-        if let Err(refusal) = self.may_join(&join) {
-            self.say(join.session, Event::Refused { id: None, refusal });
-            self.outputs.push_back(Output::Over(join.session));
-            return;
-        }
-        let at = self.open_room(&join.room, join.joined_at);
-        let double = self.room_mut(at).and_then(|room| room.find(join.identity.as_str()));
-        if let Some(double) = double {
-            self.leave(double, Reason::DuplicateIdentity, now);
-        }
-        let key = self.sessions.insert(Participant {
-            id: join.session,
-            identity: join.identity.clone(),
-            room: at,
-            media: None,
-            sources: Sources::default(),
-            tracks: Vec::new(),
-            nid: 0,
-            connect_by: Some(now + self.config.limits.media_path),
-            heard: now,
-            dirty: false,
-            timer: None,
-        });
-        let member =
-            NewMember { key, identity: join.identity, name: join.name, joined_at: join.joined_at };
-        if let Some(room) = self.room_mut(at) {
-            room.join(member);
-        }
-        let answer = join.media.map(|opened| self.adopt(key, *opened, now));
-        self.welcome(key, at, answer);
-        self.set_timer(key, now);
-        self.touch_room(at);
-    }
-
-    fn may_join(&self, join: &Join) -> Result<(), Refusal> {
-        if self.stopping {
-            return Err(Refusal::new(ErrorCode::ServerShutdown, "The server stops."));
-        }
-        if let Some(media) = &join.media {
-            self.may_publish(media.tracks.len(), 0)?;
-        }
-        let room = self.rooms.get(&join.room).and_then(|at| self.room_list.get(*at));
-        let members = room.and_then(Option::as_ref).map_or(0, |hosted| hosted.room.len());
-        if members >= join.max_members as usize {
-            let max = join.max_members;
-            let text = format!("The room has {max} members, which is as many as it may have.");
-            return Err(Refusal::new(ErrorCode::RoomFull, text));
-        }
-        Ok(())
-    }
-
-    fn may_publish(&self, new: usize, known: usize) -> Result<(), Refusal> {
+    pub(super) fn may_publish(&self, new: usize, known: usize) -> Result<(), Refusal> {
         let limit = usize::from(self.config.limits.tracks);
         if new + known > limit {
             let text = format!("A participant may publish at most {limit} tracks.");
             return Err(Refusal::new(ErrorCode::TooMany, text));
         }
         Ok(())
-    }
-
-    fn open_room(&mut self, name: &RoomName, created_at: u64) -> usize {
-        if let Some(at) = self.rooms.get(name) {
-            return *at;
-        }
-        let room =
-            Room::new(name.clone(), created_at, self.config.limits.seats, self.config.first_seq);
-        let hosted = Some(Hosted { room, timer: None });
-        let at = match self.room_list.iter().position(Option::is_none) {
-            Some(at) => {
-                self.room_list[at] = hosted;
-                at
-            }
-            None => {
-                self.room_list.push(hosted);
-                self.room_list.len() - 1
-            }
-        };
-        self.rooms.insert(name.clone(), at);
-        at
-    }
-
-    /// The first event of a session: the room as of this moment.
-    fn welcome(&mut self, key: MemberKey, at: usize, answer: Option<SdpAnswer>) {
-        let seats = self.seats(key);
-        let Some(room) = self.room_mut(at) else { return };
-        let everybody = room.participants();
-        room.announce(key);
-        let Some(me) = everybody.iter().find(|(k, _)| *k == key).map(|(_, me)| me.clone()) else {
-            return;
-        };
-        let others = everybody.into_iter().filter(|(k, _)| *k != key);
-        let participants = others.map(|(_, info)| info).collect();
-        let Some(session) = self.sessions.get(key).map(|participant| participant.id) else {
-            return;
-        };
-        self.say(session, Event::Joined { participants, me, answer, seats });
     }
 
     fn attach(&mut self, session: SessionId, id: Option<u64>, opened: Opened, now: Instant) {
@@ -189,7 +101,9 @@ impl Worker {
         if let Err(refusal) = refusal {
             return self.say(session, Event::Refused { id, refusal });
         }
-        let answer = self.adopt(key, opened, now);
+        let (answer, tracks) = self.adopt(key, opened);
+        self.publish(key, tracks, now);
+        self.equip(key, now);
         self.say(session, Event::Answer(answer));
         if let Some(id) = id {
             self.say(session, Event::Done { id });
@@ -197,16 +111,15 @@ impl Worker {
         self.set_timer(key, now);
     }
 
-    /// Takes over the engine that the joiner built, and publishes what its offer publishes.
-    fn adopt(&mut self, key: MemberKey, opened: Opened, now: Instant) -> SdpAnswer {
+    /// Takes over the engine that the joiner built, and names what its offer publishes.
+    pub(super) fn adopt(&mut self, key: MemberKey, opened: Opened) -> (SdpAnswer, Vec<TrackInfo>) {
         self.demux.name(opened.session.ufrag(), key);
         if let Some(participant) = self.sessions.get_mut(key) {
             participant.nid = opened.nid;
             participant.media = Some(Box::new(opened.session));
         }
-        let tracks = self.publish(key, &opened.tracks, now);
-        self.equip(key, now);
-        SdpAnswer { nid: opened.nid, sdp: opened.sdp, tracks }
+        let (tracks, new) = self.name_tracks(key, &opened.tracks);
+        (SdpAnswer { nid: opened.nid, sdp: opened.sdp, tracks }, new)
     }
 
     fn request(&mut self, key: MemberKey, request: Request, now: Instant) -> Result<(), Refusal> {
@@ -215,14 +128,21 @@ impl Worker {
                 self.reoffer(key, &Reoffer { nid, sdp: &sdp, tracks: &tracks }, now)
             }
             Request::Mute { track, muted } => {
-                self.own(key, track, |room| room.mute(key, track, muted, now))
+                let (session, at) = self.own(key, track)?;
+                // Silence is not put off until the home has heard of it.
+                if let Some(room) = self.room_mut(at) {
+                    room.hold(session, track, muted);
+                }
+                self.ask(at, Ask::Mute(session, track, muted), now);
+                Ok(())
             }
             Request::Unpublish { track } => {
-                self.own(key, track, |room| room.unpublish(key, track, now))?;
+                let (session, at) = self.own(key, track)?;
                 if let Some(participant) = self.sessions.get_mut(key) {
                     let is = |slot: &&mut Option<_>| matches!(slot, Some((id, _)) if *id == track);
                     participant.tracks.iter_mut().filter(is).for_each(|slot| *slot = None);
                 }
+                self.ask(at, Ask::Unpublish(session, track), now);
                 Ok(())
             }
             Request::Seated { rev } => {
@@ -232,19 +152,18 @@ impl Worker {
         }
     }
 
-    fn own(
-        &mut self,
-        key: MemberKey,
-        track: TrackId,
-        work: impl FnOnce(&mut Room) -> bool,
-    ) -> Result<(), Refusal> {
-        let mut found = false;
-        self.in_room(key, |room| found = work(room));
-        if found {
-            return Ok(());
+    /// The session and the room of a participant that publishes this track.
+    fn own(&self, key: MemberKey, track: TrackId) -> Result<(SessionId, usize), Refusal> {
+        let is = |known: &(TrackId, Option<_>)| known.0 == track;
+        match self.sessions.get(key) {
+            Some(participant) if participant.tracks.iter().flatten().any(is) => {
+                Ok((participant.id, participant.room))
+            }
+            _ => {
+                let text = format!("There is no track {track} of yours.");
+                Err(Refusal::new(ErrorCode::NoSuchTrack, text))
+            }
         }
-        let text = format!("There is no track {track} of yours.");
-        Err(Refusal::new(ErrorCode::NoSuchTrack, text))
     }
 
     fn reoffer(
@@ -289,7 +208,8 @@ impl Worker {
             self.demux.name(media.ufrag(), key);
             self.demux.unbind(key, &gone);
         }
-        let tracks = self.publish(key, tracks, now);
+        let (tracks, new) = self.name_tracks(key, tracks);
+        self.publish(key, new, now);
         if let Some(session) = self.sessions.get(key).map(|participant| participant.id) {
             self.say(session, Event::Answer(SdpAnswer { nid, sdp: answer, tracks }));
         }
@@ -306,28 +226,31 @@ impl Worker {
         self.sessions.get(key).and_then(carried).is_some()
     }
 
-    /// Publishes what an offer names; what its lines carry already keeps its id.
-    fn publish(
+    /// Names what an offer publishes; what its lines carry already keeps its id. The client's own
+    /// names with the ids, and what is new.
+    fn name_tracks(
         &mut self,
         key: MemberKey,
         tracks: &[NewTrack],
-        now: Instant,
-    ) -> Vec<(String, TrackId)> {
-        let mut named = Vec::new();
+    ) -> (Vec<(String, TrackId)>, Vec<TrackInfo>) {
+        let (mut named, mut new) = (Vec::new(), Vec::new());
+        let Some(participant) = self.sessions.get_mut(key) else { return (named, new) };
         for track in tracks {
-            let Some(participant) = self.sessions.get_mut(key) else { break };
             let line = participant.media.as_ref().and_then(|media| media.line_of(&track.mid));
             let Some(line) = line.map(|line: LineIndex| usize::from(line.0)) else { continue };
             if participant.tracks.len() <= line {
                 participant.tracks.resize(line + 1, None);
             }
-            if let Some(Some((id, _))) = participant.tracks.get(line) {
+            let Some(place) = participant.tracks.get_mut(line) else { continue };
+            if let Some((id, _)) = place {
                 named.push((track.cid.clone(), *id));
                 continue;
             }
             self.track_number += 1;
             let id = TrackId { worker: self.config.id, number: self.track_number };
-            let info = TrackInfo {
+            *place = Some((id, None));
+            named.push((track.cid.clone(), id));
+            new.push(TrackInfo {
                 id,
                 source: track.source,
                 kind: track.source.kind(),
@@ -335,23 +258,23 @@ impl Worker {
                 muted: track.muted,
                 width: track.width,
                 height: track.height,
-            };
-            let at = participant.room;
-            let line_number = u8::try_from(line).unwrap_or(u8::MAX);
-            let slot = self.room_mut(at).and_then(|room| room.publish(key, info, line_number, now));
-            let place =
-                self.sessions.get_mut(key).and_then(|participant| participant.tracks.get_mut(line));
-            if let (Some(place), Some(slot)) = (place, slot) {
-                *place = Some((id, slot));
-                named.push((track.cid.clone(), id));
-            }
-            self.touch_room(at);
+            });
         }
-        named
+        (named, new)
+    }
+
+    /// Publishes new tracks of a participant that is in.
+    fn publish(&mut self, key: MemberKey, tracks: Vec<TrackInfo>, now: Instant) {
+        let participant = self.sessions.get(key).map(|p| (p.id, p.room));
+        let Some((session, at)) = participant else { return };
+        for track in tracks {
+            self.ask(at, Ask::Publish(session, track), now);
+        }
+        self.touch_room(at);
     }
 
     /// Tells the room how many seats the session has now, and what it decodes.
-    fn equip(&mut self, key: MemberKey, now: Instant) {
+    pub(super) fn equip(&mut self, key: MemberKey, now: Instant) {
         let media = self.sessions.get(key).and_then(|participant| participant.media.as_ref());
         let Some(lines) = media.map(|media| media.seats()) else { return };
         let codecs = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
@@ -361,7 +284,7 @@ impl Worker {
     }
 
     /// A session's seats in the client's words.
-    fn seats(&self, key: MemberKey) -> Seats {
+    pub(super) fn seats(&self, key: MemberKey) -> Seats {
         let Some(participant) = self.sessions.get(key) else { return Seats::default() };
         let room = self.room_list.get(participant.room).and_then(Option::as_ref);
         let Some((rev, want, occupants, unseated)) = room.and_then(|h| h.room.seats_of(key)) else {
@@ -401,7 +324,6 @@ impl Worker {
                 totals.data_in += 1;
                 totals.data_out += u64::from(receivers);
             }
-            Taken::Waits => totals.data_in += 1,
             Taken::Refused => {
                 totals.data_refused += 1;
                 totals.drops.count(DropReason::DataMalformed);
@@ -411,34 +333,7 @@ impl Worker {
         self.touch_room(at);
     }
 
-    /// Ends a session. The others are told by its room, the client by good-bye.
-    pub(super) fn leave(&mut self, key: MemberKey, reason: Reason, now: Instant) {
-        let Some(participant) = self.sessions.get(key) else { return };
-        let (id, at) = (participant.id, participant.room);
-        if let Some(room) = self.room_mut(at) {
-            room.leave(key, reason, now);
-        }
-        let Some(mut participant) = self.sessions.remove(key) else { return };
-        self.demux.forget(key, &participant.sources);
-        if let Some(media) = participant.media.as_mut() {
-            let drained = &mut self.drained;
-            let media: &mut Session = media;
-            // It ends either way.
-            let _ = guarded(&mut self.totals, || {
-                media.close(drained, now);
-                Ok(())
-            });
-            self.drained.events.clear();
-        }
-        if reason != Reason::Client {
-            let (retry, after_ms) = retry_after(reason);
-            self.say(id, Event::Goodbye { reason, retry, after_ms });
-        }
-        self.outputs.push_back(Output::Over(id));
-        self.touch_room(at);
-    }
-
-    pub(super) fn handle_room_event(&mut self, at: usize, event: RoomEvent) {
+    pub(super) fn handle_room_event(&mut self, at: usize, event: RoomEvent, now: Instant) {
         match event {
             RoomEvent::Notice { cause, notice } => {
                 let notice = Arc::new(notice);
@@ -448,13 +343,22 @@ impl Worker {
             RoomEvent::Seats { to } => {
                 let seats = self.seats(to);
                 self.tell(to, Event::Seats(seats));
+                self.tell_status(to, now);
             }
-            RoomEvent::Undecodable { viewer, publisher, track, active } => {
+            RoomEvent::Undecodable { viewer, publisher, at: worker, track, active } => {
                 let name =
                     self.sessions.get(viewer).map(|participant| participant.identity.clone());
                 let state = StreamState { track, viewer: None, active, reason: "codec" };
                 self.tell(viewer, Event::StreamState(state.clone()));
-                self.tell(publisher, Event::StreamState(StreamState { viewer: name, ..state }));
+                let Some(name) = name else { return };
+                if worker != self.config.id {
+                    let letter = Letter::Undecodable(track, name, active);
+                    return self.post(at, Some(worker), letter, now);
+                }
+                if let Some(publisher) = self.sessions.find(publisher) {
+                    let state = StreamState { viewer: Some(name), ..state };
+                    self.tell(publisher, Event::StreamState(state));
+                }
             }
             RoomEvent::AskKeyframe { publisher, line, layer } => {
                 let media = self.sessions.get_mut(publisher).and_then(|p| p.media.as_mut());
@@ -462,6 +366,18 @@ impl Worker {
                     self.totals.keyframe_requests_out += 1;
                     self.touch(publisher);
                 }
+            }
+            RoomEvent::Decided(speakers) => self.append(at, Entry::Speakers(speakers), now),
+            RoomEvent::Levels(levels) => self.ask(at, Ask::Levels(levels), now),
+            RoomEvent::AskFar { at: worker, track, layer } => {
+                self.post(at, Some(worker), Letter::Keyframe(track, layer), now);
+            }
+            RoomEvent::Wish { at: worker, track, slot, layers } => {
+                self.wish(at, worker, &Wanted { track, slot, layers }, now);
+            }
+            RoomEvent::Say(say) => self.post(at, None, Letter::Say(say), now),
+            RoomEvent::Taken { at: worker, taken } => {
+                self.post(at, Some(worker), Letter::Taken(taken), now);
             }
         }
     }
@@ -472,71 +388,71 @@ impl Worker {
         }
     }
 
-    fn tell_all(&mut self, at: usize, but: Option<MemberKey>, event: &Event) {
+    fn tell_all(&mut self, at: usize, but: Option<SessionId>, event: &Event) {
         let keys = self.room_mut(at).map(|room| room.keys()).unwrap_or_default();
-        for key in keys.into_iter().filter(|key| Some(*key) != but) {
-            self.tell(key, event.clone());
+        for key in keys {
+            let id = self.sessions.get(key).map(|participant| participant.id);
+            if let Some(id) = id.filter(|id| Some(*id) != but) {
+                self.say(id, event.clone());
+            }
         }
+    }
+
+    /// A room whose home this is.
+    fn home_of(&self, name: &RoomName) -> Option<(usize, &Room)> {
+        let at = *self.rooms.get(name)?;
+        let hosted = self.room_list.get(at)?.as_ref()?;
+        matches!(hosted.side, Side::Home { .. }).then_some((at, &hosted.room))
     }
 
     fn answer(&mut self, question: Question, now: Instant) -> Answer {
         match question {
             Question::Rooms => {
-                let rooms = self.room_list.iter().flatten().map(|hosted| &hosted.room);
-                let mut rooms: Vec<RoomInfo> = rooms.map(|room| self.room_info(room)).collect();
+                let home = |hosted: &&Hosted| matches!(hosted.side, Side::Home { .. });
+                let rooms = self.room_list.iter().flatten().filter(home);
+                let mut rooms: Vec<RoomInfo> =
+                    rooms.map(|hosted| self.room_info(&hosted.room)).collect();
                 rooms.sort_by(|a, b| a.name.cmp(&b.name));
                 Answer::Rooms(rooms)
             }
             Question::Room(name) => {
-                let at = self.rooms.get(&name).and_then(|at| self.room_list.get(*at));
-                Answer::Room(at.and_then(Option::as_ref).map(|hosted| self.room_info(&hosted.room)))
+                Answer::Room(self.home_of(&name).map(|(_, room)| self.room_info(room)))
             }
             Question::CloseRoom(name) => {
-                let Some(at) = self.rooms.get(&name).copied() else { return Answer::Done(false) };
-                let keys = self.room_mut(at).map(|room| room.keys()).unwrap_or_default();
-                for key in keys {
-                    self.leave(key, Reason::RoomDeleted, now);
+                let Some((at, room)) = self.home_of(&name) else { return Answer::Done(false) };
+                let sessions = room.participants().into_iter().map(|(session, _)| session);
+                for session in sessions.collect::<Vec<_>>() {
+                    self.append(at, Entry::Left(session, Reason::RoomDeleted), now);
                 }
                 self.settle(now);
-                self.rooms.remove(&name);
-                if let Some(place) = self.room_list.get_mut(at) {
-                    *place = None;
-                }
+                self.drop_room(at);
                 Answer::Done(true)
             }
             Question::Remove(name, identity) => {
-                let at = self.rooms.get(&name).copied();
-                let key = at.and_then(|at| self.room_mut(at)?.find(identity.as_str()));
-                match key {
-                    Some(key) => self.leave(key, Reason::Removed, now),
-                    None => return Answer::Done(false),
-                }
+                let found = self.home_of(&name);
+                let found = found.and_then(|(at, room)| Some((at, room.find(identity.as_str())?)));
+                let Some((at, session)) = found else { return Answer::Done(false) };
+                self.append(at, Entry::Left(session, Reason::Removed), now);
                 Answer::Done(true)
             }
         }
     }
 
     fn room_info(&self, room: &Room) -> RoomInfo {
-        let member = |(key, info): (MemberKey, _)| {
-            let participant = self.sessions.get(key)?;
-            let media = participant.media.as_ref();
-            let seats =
-                room.seats_of(key).map(|(_, _, occupants, _)| occupants).unwrap_or_default();
-            let count = |kind| {
-                let of_kind = seats.iter().filter(|occupant| occupant.kind == kind).count();
-                (kind, u32::try_from(of_kind).unwrap_or(u32::MAX))
-            };
-            Some(MemberInfo {
-                info,
-                session: participant.id,
-                connected: media.is_some_and(|media| media.is_connected()),
-                receiving: vec![count(Kind::Audio), count(Kind::Video)],
-            })
+        let member = |member: Listed| {
+            let status = member.key.map_or(member.status, |key| self.status(room, key));
+            let (audio, video) = status.receiving;
+            MemberInfo {
+                info: member.info,
+                session: member.session,
+                connected: status.connected,
+                receiving: vec![(Kind::Audio, audio), (Kind::Video, video)],
+            }
         };
         RoomInfo {
             name: room.name().clone(),
             created_at: room.created_at(),
-            participants: room.participants().into_iter().filter_map(member).collect(),
+            participants: room.listed().into_iter().map(member).collect(),
         }
     }
 }
@@ -556,16 +472,4 @@ fn read(bytes: &[u8], limit: usize) -> Result<Frame<'_>, (u32, Refusal)> {
         return Err((frame.id, Refusal::new(ErrorCode::TooLarge, text)));
     }
     Ok(frame)
-}
-
-/// What a client that is told good-bye may do, and how long it should wait before it does.
-fn retry_after(reason: Reason) -> (Retry, u64) {
-    match reason {
-        Reason::Removed | Reason::RoomDeleted | Reason::DuplicateIdentity | Reason::Client => {
-            (Retry::None, 0)
-        }
-        // A node that stops is back, or replaced, after a moment; all at once would be a storm.
-        Reason::ServerShutdown | Reason::Migration => (Retry::Rejoin, 1_000),
-        _ => (Retry::Rejoin, 0),
-    }
 }

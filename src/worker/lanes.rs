@@ -1,7 +1,9 @@
 //! The sessions of a worker, lent to a room while it passes a packet or a message on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Output;
 use super::guard::{Failed, guarded};
 use super::report::Totals;
 use super::sessions::Sessions;
@@ -9,6 +11,8 @@ use crate::counts::DropReason;
 use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
+use crate::relay::message::{Frame, Message};
+use crate::relay::outlet::Outlet;
 use crate::room::MemberKey;
 use crate::room::fanout::Watchers;
 use crate::room::messages::Lanes;
@@ -61,6 +65,7 @@ pub(super) struct Viewers<'a> {
     pub totals: &'a mut Totals,
     /// The share of viewers that is spared video.
     pub shed: Share,
+    pub outputs: &'a mut VecDeque<Output>,
 }
 
 impl Watchers for Viewers<'_> {
@@ -97,6 +102,12 @@ impl Watchers for Viewers<'_> {
             viewer.dirty = true;
             self.dirty.push(to);
         }
+    }
+
+    fn relay(&mut self, to: &Outlet, live: u8, packet: &Packet) {
+        self.totals.relay_out += 1;
+        let message = Message::Frame(Frame { inlet: to.inlet, live, packet: packet.clone() });
+        self.outputs.push_back(Output::Relay { to: to.to, message });
     }
 
     fn dropped(&mut self, reason: DropReason, copies: usize) {

@@ -9,7 +9,11 @@ pub mod command;
 mod commands;
 pub mod demux;
 mod guard;
+mod home;
+mod hosting;
 mod lanes;
+mod load;
+mod relaying;
 pub mod report;
 pub mod sessions;
 mod tick;
@@ -22,12 +26,17 @@ use std::time::Instant;
 
 use crate::config::MediaLimits;
 use crate::ids::{RoomName, SessionId, WorkerId};
+use crate::relay::inlet::Inlets;
+use crate::relay::link::Link;
+use crate::relay::message::Message;
 use crate::room::fanout::Passing;
 use crate::room::{MemberKey, Room};
 use crate::session::{Drained, Transmit};
 use crate::units::Share;
 use command::{Answer, Command, Event, Ticket};
 use demux::Demux;
+use hosting::{Hosted, Side};
+use load::Meter;
 use report::{Report, Totals};
 use sessions::Sessions;
 use timers::Timers;
@@ -52,6 +61,18 @@ pub enum Input<'a> {
         from: SocketAddr,
         /// The neighbour.
         owner: WorkerId,
+    },
+    /// Something of a room that spans workers.
+    Relay {
+        /// Who gives it.
+        from: WorkerId,
+        /// What.
+        message: Message,
+    },
+    /// Something that must not be lost found no room on its way to another worker.
+    RelayLost {
+        /// Which worker it was for.
+        to: WorkerId,
     },
     /// The control plane wants something.
     Command(Command),
@@ -90,6 +111,13 @@ pub enum Output {
     },
     /// An address has proved itself here, but its datagrams come to other sockets.
     Proved(SocketAddr),
+    /// Something for another worker of a room that spans several.
+    Relay {
+        /// Which worker.
+        to: WorkerId,
+        /// What.
+        message: Message,
+    },
     /// Something for a session's client. After [`Event::Goodbye`] and a refused join there is no
     /// further one.
     Event(SessionId, Event),
@@ -129,18 +157,15 @@ pub struct Worker {
     touched_rooms: Vec<usize>,
     track_number: u32,
     batch: Vec<Passing>,
+    inlets: Inlets,
+    /// One per worker, in the order of their numbers.
+    links: Vec<Link>,
+    meter: Meter,
     outputs: VecDeque<Output>,
     drained: Drained,
     totals: Totals,
     shed: Share,
     stopping: bool,
-}
-
-/// A room and when it is to be woken, as the timers know it.
-#[derive(Debug)]
-struct Hosted {
-    room: Room,
-    timer: Option<Instant>,
 }
 
 /// Plain STUN in the present second: the port is also a small STUN server, and must not be a
@@ -157,7 +182,6 @@ impl Worker {
     #[must_use]
     pub fn new(config: WorkerConfig, now: Instant) -> Self {
         Self {
-            config,
             epoch: now,
             sessions: Sessions::default(),
             rooms: HashMap::new(),
@@ -170,6 +194,10 @@ impl Worker {
             touched_rooms: Vec::new(),
             track_number: 0,
             batch: Vec::new(),
+            inlets: Inlets::default(),
+            links: vec![Link::default(); usize::from(config.workers)],
+            meter: Meter::default(),
+            config,
             outputs: VecDeque::new(),
             drained: Drained::default(),
             totals: Totals::default(),
@@ -192,9 +220,14 @@ impl Worker {
                 self.handle_datagram(tick::Arrival { from, to, bytes, handed_over }, now);
             }
             Input::Proved { from, owner } => self.demux.neighbour(from, owner),
+            Input::Relay { from, message } => self.handle_relay(from, message, now),
+            Input::RelayLost { to } => self.handle_lost(to, now),
             Input::Command(command) => self.handle_command(command, now),
             Input::Shed(share) => self.shed = share,
-            Input::Time => self.handle_time(now),
+            Input::Time => {
+                self.measure(now);
+                self.handle_time(now);
+            }
         }
     }
 
@@ -224,11 +257,15 @@ impl Worker {
     #[must_use]
     pub fn report(&self) -> Report {
         let mut report = Report::new(self.config.id);
-        for Hosted { room, .. } in self.room_list.iter().flatten() {
-            report.rooms += 1;
+        for hosted in self.room_list.iter().flatten() {
+            let room = &hosted.room;
             let (published, occupied) = (room.published(), room.occupied());
-            report.tracks_in.audio += published.0;
-            report.tracks_in.video += published.1;
+            if let Side::Home { annexes } = &hosted.side {
+                report.rooms += 1;
+                report.spanning += u32::from(!annexes.is_empty());
+                report.tracks_in.audio += published.0;
+                report.tracks_in.video += published.1;
+            }
             report.tracks_out.audio += occupied.0;
             report.tracks_out.video += occupied.1;
         }
@@ -237,6 +274,7 @@ impl Worker {
         report.connecting = connecting;
         report.addresses = u32::try_from(self.demux.len()).unwrap_or(u32::MAX);
         report.shed = self.shed;
+        report.load = self.meter.load().clone();
         report.totals = self.totals.clone();
         report.totals.drops.add(&self.drained.drops);
         report.totals.datagrams_out = self.drained.datagrams;

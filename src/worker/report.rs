@@ -1,7 +1,7 @@
 //! What a worker tells about itself: one value, copied out twice a second.
 
 use crate::counts::{Drops, Histogram};
-use crate::ids::WorkerId;
+use crate::ids::{RoomName, WorkerId};
 use crate::model::Kind;
 use crate::units::Share;
 
@@ -70,6 +70,12 @@ pub struct Totals {
     pub data_out: u64,
     /// Data messages refused.
     pub data_refused: u64,
+    /// Packets that came from other workers.
+    pub relay_in: u64,
+    /// Packets that were given to other workers.
+    pub relay_out: u64,
+    /// Links to other workers that broke because something that must not be lost found no room.
+    pub links_broken: u64,
     /// Sessions that were ended because the engine panicked.
     pub failed_panic: u64,
     /// Sessions that were ended because the engine would not come to rest.
@@ -80,13 +86,29 @@ pub struct Totals {
     pub loop_lag: Histogram,
 }
 
+/// How much a worker has to do, measured over the last half second or so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// RTP packets per second from publishers and from other workers.
+    pub packets_in: u32,
+    /// RTP packets per second to viewers and to other workers.
+    pub packets_out: u32,
+    /// The rooms with the most packets per second out of this worker, heaviest first; light rooms
+    /// are not listed.
+    pub heavy: Vec<(RoomName, u32)>,
+}
+
 /// A worker as it is now.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Which.
     pub worker: WorkerId,
-    /// Rooms, empty ones that are still kept among them.
+    /// Rooms whose home this is, empty ones that are still kept among them.
     pub rooms: u32,
+    /// Rooms whose home this is and that have sessions on other workers too.
+    pub spanning: u32,
+    /// How much it has to do.
+    pub load: Load,
     /// Participants whose media path stands.
     pub connected: u32,
     /// Participants whose media path does not stand.
@@ -110,6 +132,8 @@ impl Report {
         Self {
             worker,
             rooms: 0,
+            spanning: 0,
+            load: Load::default(),
             connected: 0,
             connecting: 0,
             tracks_in: ByKind::default(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::command::SdpAnswer;
 use super::demux::Sources;
 use crate::ids::{Identity, SessionId, TrackId};
 use crate::room::{MemberKey, TrackSlot};
@@ -21,8 +22,11 @@ pub struct Participant {
     pub media: Option<Box<Session>>,
     /// Its addresses.
     pub sources: Sources,
-    /// Its published tracks by the line that carries them.
-    pub tracks: Vec<Option<(TrackId, TrackSlot)>>,
+    /// Its published tracks by the line that carries them, and where the room has them once it
+    /// does.
+    pub tracks: Vec<Option<(TrackId, Option<TrackSlot>)>>,
+    /// What it is told once its room has let it in; its first offer's answer, if it made one.
+    pub pending: Option<Option<SdpAnswer>>,
     /// The number of the newest offer that was answered.
     pub nid: u64,
     /// Until when the media path must stand.

@@ -10,7 +10,7 @@ use super::guard::guarded;
 use super::lanes::{Viewers, WorkerLanes};
 use super::sessions::Participant;
 use super::timers::coarse;
-use super::{Hosted, Output, StunGate, Worker};
+use super::{Hosted, Output, Side, StunGate, Worker};
 use crate::counts::DropReason;
 use crate::forward::packet::Packet;
 use crate::model::Reason;
@@ -199,6 +199,7 @@ impl Worker {
                         participant.connect_by = None;
                     }
                     self.in_room(key, |room| room.connected(key, now));
+                    self.tell_status(key, now);
                 }
                 Event::Closed => self.leave(key, Reason::Client, now),
             }
@@ -216,10 +217,16 @@ impl Worker {
         flow.bytes += packet.payload.len() as u64;
         let Some(participant) = self.sessions.get(key) else { return };
         let track = participant.tracks.get(usize::from(line.0)).copied().flatten();
-        let Some((track, slot)) = track else {
+        let Some((track, Some(slot))) = track else {
             return self.totals.drops.count(DropReason::Unpublished);
         };
-        self.batch.push(Passing { room: participant.room, slot, track, packet });
+        let room = participant.room;
+        self.wait_for_others(Passing { room, slot, track, live: None, packet }, now);
+    }
+
+    /// A packet waits for the others of this tick.
+    pub(super) fn wait_for_others(&mut self, passing: Passing, now: Instant) {
+        self.batch.push(passing);
         if self.batch.len() >= BATCH {
             self.pass(now);
         }
@@ -230,7 +237,7 @@ impl Worker {
         let mut batch = mem::take(&mut self.batch);
         // Sound first. Stable: a track's packets stay in order.
         batch.sort_by_key(|passing| (passing.packet.kind, passing.room, passing.slot));
-        let Self { sessions, room_list, totals, dirty, touched_rooms, shed, .. } = self;
+        let Self { sessions, room_list, totals, dirty, touched_rooms, outputs, shed, .. } = self;
         let same =
             |a: &Passing, b: &Passing| (a.room, a.slot, a.track) == (b.room, b.slot, b.track);
         for packets in batch.chunk_by(same) {
@@ -239,7 +246,7 @@ impl Worker {
                 totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
                 continue;
             };
-            let mut viewers = Viewers { sessions, dirty, totals, shed: *shed };
+            let mut viewers = Viewers { sessions, dirty, totals, outputs, shed: *shed };
             hosted.room.forward(packets, &mut viewers, now);
             if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
                 touched_rooms.push(at);
@@ -297,10 +304,9 @@ impl Worker {
         let keep = self.config.limits.empty_room;
         let Some(Some(hosted)) = self.room_list.get_mut(at) else { return };
         hosted.timer = None;
-        if hosted.room.empty_since().is_some_and(|since| since + keep <= now) {
-            self.rooms.remove(hosted.room.name());
-            self.room_list[at] = None;
-            return;
+        let home = matches!(hosted.side, Side::Home { .. });
+        if home && hosted.room.empty_since().is_some_and(|since| since + keep <= now) {
+            return self.drop_room(at);
         }
         hosted.room.handle_time(now);
         self.retry_room(at, now);
@@ -349,11 +355,12 @@ impl Worker {
 
     /// Takes everything that a room has to say, and notes when it wants to be woken.
     fn settle_room(&mut self, at: usize, now: Instant) {
-        while let Some(event) = self.room_mut(at).and_then(crate::room::Room::poll) {
-            self.handle_room_event(at, event);
+        while let Some(room) = self.room_mut(at) {
+            let Some(event) = room.poll_wish(now).or_else(|| room.poll()) else { break };
+            self.handle_room_event(at, event, now);
         }
         let limits = &self.config.limits;
-        let Some(Some(Hosted { room, timer })) = self.room_list.get_mut(at) else { return };
+        let Some(Some(Hosted { room, timer, .. })) = self.room_list.get_mut(at) else { return };
         let expiry = room.empty_since().map(|since| since + limits.empty_room);
         let due = [room.deadline(), room.messages_due(limits.data_patience), expiry];
         // A message that stays blocked would otherwise be due at once for ever.
@@ -381,7 +388,7 @@ impl Worker {
         }
     }
 
-    fn retry_room(&mut self, at: usize, now: Instant) {
+    pub(super) fn retry_room(&mut self, at: usize, now: Instant) {
         let patience = self.config.limits.data_patience;
         let mut touched = Vec::new();
         let Self { sessions, room_list, totals, .. } = self;

@@ -118,6 +118,55 @@ async fn rooms_are_spread_and_a_datagram_on_the_wrong_socket_finds_its_owner() {
     server.stop().await;
 }
 
+/// The worker of a person's session, from the ids of its tracks.
+fn worker_of(person: &Person) -> String {
+    person.welcome["data"]["me"]["tracks"][0]["id"].as_str().unwrap()[..2].to_owned()
+}
+
+#[tokio::test]
+async fn a_room_that_outgrows_one_worker_goes_on_on_another() {
+    let mut config = config("span");
+    config.media.room_packets = 8;
+    let server = TestServer::with(config).await;
+    let mut people =
+        vec![Person::join(&server, "r", "Ada").await, Person::join(&server, "r", "Kofi").await];
+    until(&mut people, |all| all.iter().all(|p| p.peer.connected), "both media paths").await;
+    assert_eq!(worker_of(&people[0]), worker_of(&people[1]), "a small room stays together");
+    let from = now();
+    while !people.iter().any(|person| worker_of(person) != worker_of(&people[0])) {
+        assert!(from.elapsed() < LIMIT, "nobody was placed elsewhere");
+        let spoken = now();
+        while spoken.elapsed() < Duration::from_millis(700) {
+            people[0].publish(7).await;
+            for person in &mut people[1..] {
+                person.breathe().await;
+            }
+        }
+        people.push(Person::join(&server, "r", "Mina").await);
+    }
+    until(&mut people, |all| all.iter().all(|p| p.peer.connected), "all media paths").await;
+    let last = people.len() - 1;
+    let from = now();
+    let seen = |person: &Person, mark| {
+        let is = |p: &&crate::support::peer::Received| {
+            p.payload.last() == Some(&mark) && p.payload.len() > 100
+        };
+        person.peer.received.iter().filter(is).count()
+    };
+    while seen(&people[last], 7) < 30 || seen(&people[0], 9) < 30 {
+        assert!(from.elapsed() < LIMIT, "media crosses both ways");
+        people[0].publish(7).await;
+        people[last].publish(9).await;
+    }
+    let room = server.get("/v1/rooms/r").await.json();
+    assert_eq!(room["participants"].as_array().unwrap().len(), people.len());
+    assert!(room["participants"].as_array().unwrap().iter().all(|p| p["connected"] == true));
+    let text = server.metrics_until(|text| text.contains("fanlight_rooms_spanning 1")).await;
+    assert!(!text.contains("fanlight_relay_packets_total{direction=\"in\"} 0\n"), "{text}");
+    assert!(text.contains("fanlight_relay_links_broken_total 0\n"));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn an_answer_names_the_address_by_which_the_page_was_found() {
     let mut config = config("reach");

@@ -13,7 +13,7 @@ fn stranger(port: u16) -> SocketAddr {
 }
 
 fn drops(world: &World, reason: DropReason) -> u64 {
-    world.worker.report().totals.drops.of(reason)
+    world.drops(reason)
 }
 
 fn binding_request(username: Option<&[u8]>) -> Vec<u8> {
@@ -44,10 +44,9 @@ fn forged_rtp(pt: u8, ssrc: u32, mid_id: u8, mid: &str) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn strangers_get_no_answer_and_leave_no_trace() {
-    let mut world = World::new(51);
-    let addresses = world.worker.report().addresses;
+fn strangers_get_no_answer_and_leave_no_trace(workers: u8) {
+    let mut world = World::new(51, workers);
+    let addresses = world.report().addresses;
     let dtls = {
         let mut d = vec![22, 254, 253];
         d.resize(60, 0);
@@ -65,13 +64,12 @@ fn strangers_get_no_answer_and_leave_no_trace() {
     assert_eq!(drops(&world, DropReason::UfragUnknown), 1);
     assert_eq!(drops(&world, DropReason::Unclassified), 2);
     assert_eq!(drops(&world, DropReason::StunMalformed), 1);
-    assert_eq!(world.worker.report().totals.datagrams_out, 0);
-    assert_eq!(world.worker.report().addresses, addresses);
+    assert_eq!(world.report().totals.datagrams_out, 0);
+    assert_eq!(world.report().addresses, addresses);
 }
 
-#[test]
-fn plain_stun_is_answered_ten_times_a_second_and_never_an_error() {
-    let mut world = World::new(52);
+fn plain_stun_is_answered_ten_times_a_second_and_never_an_error(workers: u8) {
+    let mut world = World::new(52, workers);
     for port in 0..12 {
         world.inject(stranger(port), binding_request(None));
     }
@@ -84,35 +82,32 @@ fn plain_stun_is_answered_ten_times_a_second_and_never_an_error() {
     assert_eq!(world.stun_replies, 11);
 }
 
-#[test]
-fn a_request_signed_with_another_password_binds_no_address() {
-    let mut world = World::new(53);
+fn a_request_signed_with_another_password_binds_no_address(workers: u8) {
+    let mut world = World::new(53, workers);
     let ada = world.join_whole("r", "ada");
-    let known = world.worker.report().addresses;
+    let known = world.report().addresses;
     world.inject(stranger(7), binding_request(Some(b"00user0001:x")));
     world.run(50);
     assert_eq!(drops(&world, DropReason::StunIntegrity), 1);
-    assert_eq!(world.worker.report().addresses, known);
+    assert_eq!(world.report().addresses, known);
     assert!(world.members[&ada].peer.connected);
 }
 
-#[test]
-fn a_name_of_a_neighbour_is_handed_over_once_and_never_back() {
-    let mut world = World::new(54);
+fn a_name_of_a_neighbour_is_handed_over_once_and_never_back(workers: u8) {
+    let mut world = World::new(54, workers);
     world.inject(stranger(7), binding_request(Some(b"01other:x")));
     world.inject(stranger(7), binding_request(Some(b"77other:x")));
     world.run(20);
     assert_eq!(world.handed_over, 1);
     let bytes = binding_request(Some(b"01other:x"));
     let (from, to, now) = (stranger(7), world.server(), world.now);
-    world.worker.handle(Input::Datagram { from, to, bytes: &bytes, handed_over: true }, now);
+    world.workers[0].handle(Input::Datagram { from, to, bytes: &bytes, handed_over: true }, now);
     world.collect();
     assert_eq!(world.handed_over, 1, "a datagram crosses once");
 }
 
-#[test]
-fn a_forged_ssrc_with_the_right_mid_does_not_silence_its_publisher() {
-    let mut world = World::new(55);
+fn a_forged_ssrc_with_the_right_mid_does_not_silence_its_publisher(workers: u8) {
+    let mut world = World::new(55, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     world.on_air(ada);
@@ -134,9 +129,8 @@ fn a_forged_ssrc_with_the_right_mid_does_not_silence_its_publisher() {
     assert!(heard >= 230, "{heard} of 250 packets came in the two seconds after");
 }
 
-#[test]
-fn a_record_before_the_client_hello_does_not_stop_the_handshake() {
-    let mut world = World::new(56);
+fn a_record_before_the_client_hello_does_not_stop_the_handshake(workers: u8) {
+    let mut world = World::new(56, workers);
     let n = world.join("r", "ada", Wishes { audio: true, video: false, seats: 1, data: true });
     let address = world.members[&n].peer.address;
     for kind in [20u8, 21, 22, 23] {
@@ -150,7 +144,7 @@ fn a_record_before_the_client_hello_does_not_stop_the_handshake() {
     let mut record = vec![22u8, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x78];
     record.extend_from_slice(&[11, 0, 3, 0x6c, 0, 0, 0, 0, 0, 0, 3, 0x6c]);
     record.resize(13 + 888, 1);
-    while world.worker.report().addresses == 0 {
+    while world.report().addresses == 0 {
         world.step();
     }
     world.inject(address, record.clone());
@@ -160,9 +154,8 @@ fn a_record_before_the_client_hello_does_not_stop_the_handshake() {
     assert!(drops(&world, DropReason::DtlsBeforeHello) >= 1);
 }
 
-#[test]
-fn rtp_that_cannot_be_read_and_rtcp_without_end_are_dropped() {
-    let mut world = World::new(57);
+fn rtp_that_cannot_be_read_and_rtcp_without_end_are_dropped(workers: u8) {
+    let mut world = World::new(57, workers);
     let ada = world.join_whole("r", "ada");
     let address = world.members[&ada].peer.address;
     world.inject(address, vec![0x9f; 14]);
@@ -182,9 +175,8 @@ fn rtp_that_cannot_be_read_and_rtcp_without_end_are_dropped() {
     assert!(!world.members[&ada].over);
 }
 
-#[test]
-fn foreign_channels_are_closed_and_the_twentieth_ends_the_session() {
-    let mut world = World::new(58);
+fn foreign_channels_are_closed_and_the_twentieth_ends_the_session(workers: u8) {
+    let mut world = World::new(58, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     world.run(200);
@@ -201,9 +193,8 @@ fn foreign_channels_are_closed_and_the_twentieth_ends_the_session() {
     assert!(!world.members[&kofi].over);
 }
 
-#[test]
-fn an_offer_with_candidates_sends_nothing_to_them() {
-    let mut world = World::new(59);
+fn an_offer_with_candidates_sends_nothing_to_them(workers: u8) {
+    let mut world = World::new(59, workers);
     let mut peer = crate::support::peer::Peer::new(stranger(5), world.now);
     let (nid, sdp, tracks) =
         peer.offer(Wishes { audio: true, video: false, seats: 1, data: false });
@@ -215,6 +206,7 @@ fn an_offer_with_candidates_sends_nothing_to_them() {
     let join = fanlight::worker::command::Join {
         session: fanlight::ids::SessionId(99),
         room: fanlight::ids::RoomName::new("r").unwrap(),
+        home: fanlight::ids::WorkerId(0),
         identity: fanlight::ids::Identity::new("x").unwrap(),
         name: fanlight::ids::DisplayName::new("x").unwrap(),
         joined_at: 0,
@@ -223,5 +215,17 @@ fn an_offer_with_candidates_sends_nothing_to_them() {
     };
     world.command(fanlight::worker::command::Command::Join(join));
     world.run(5_000);
-    assert_eq!(world.worker.report().totals.datagrams_out, 0, "media goes to who proved itself");
+    assert_eq!(world.report().totals.datagrams_out, 0, "media goes to who proved itself");
+}
+
+crate::scenes! {
+    strangers_get_no_answer_and_leave_no_trace,
+    plain_stun_is_answered_ten_times_a_second_and_never_an_error,
+    a_request_signed_with_another_password_binds_no_address,
+    a_name_of_a_neighbour_is_handed_over_once_and_never_back,
+    a_forged_ssrc_with_the_right_mid_does_not_silence_its_publisher,
+    a_record_before_the_client_hello_does_not_stop_the_handshake,
+    rtp_that_cannot_be_read_and_rtcp_without_end_are_dropped,
+    foreign_channels_are_closed_and_the_twentieth_ends_the_session,
+    an_offer_with_candidates_sends_nothing_to_them,
 }

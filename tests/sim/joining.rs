@@ -9,16 +9,11 @@ use crate::viewer;
 use crate::world::World;
 
 fn notices(world: &World, n: usize) -> Vec<Notice> {
-    let notice = |event: &Event| match event {
-        Event::Notice(notice) => Some((**notice).clone()),
-        _ => None,
-    };
-    world.members[&n].events.iter().filter_map(notice).collect()
+    world.notices(n)
 }
 
-#[test]
-fn three_members_see_and_hear_each_other_and_nobody_else_does() {
-    let mut world = World::new(1);
+fn three_members_see_and_hear_each_other_and_nobody_else_does(workers: u8) {
+    let mut world = World::new(1, workers);
     let all: Vec<usize> = ["ada", "kofi", "mina"].map(|name| world.join_whole("r", name)).into();
     let stranger = world.join_whole("other", "eve");
     for n in &all {
@@ -38,14 +33,13 @@ fn three_members_see_and_hear_each_other_and_nobody_else_does() {
     }
     assert!(world.members[&stranger].peer.received.is_empty(), "another room is another world");
     viewer::check(&world, 0);
-    let report = world.worker.report();
+    let report = world.report();
     assert_eq!((report.rooms, report.connected), (2, 4));
     assert_eq!(report.tracks_in.video, 4);
 }
 
-#[test]
-fn a_late_joiner_has_a_picture_within_half_a_second() {
-    let mut world = World::new(2);
+fn a_late_joiner_has_a_picture_within_half_a_second(workers: u8) {
+    let mut world = World::new(2, workers);
     let first = world.join_whole("r", "ada");
     world.on_air(first);
     world.run(2_000);
@@ -58,9 +52,8 @@ fn a_late_joiner_has_a_picture_within_half_a_second() {
     viewer::check(&world, 0);
 }
 
-#[test]
-fn the_welcome_lists_who_was_there_and_the_others_are_told_once() {
-    let mut world = World::new(3);
+fn the_welcome_lists_who_was_there_and_the_others_are_told_once(workers: u8) {
+    let mut world = World::new(3, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     let Event::Joined { participants, me, seats, .. } = &world.members[&kofi].events[0] else {
@@ -80,9 +73,8 @@ fn the_welcome_lists_who_was_there_and_the_others_are_told_once() {
     assert!(matches!(&told[0], Notice::Joined(info) if info.tracks.len() == 2));
 }
 
-#[test]
-fn leaving_is_announced_while_the_leaver_is_listed_and_told_after() {
-    let mut world = World::new(4);
+fn leaving_is_announced_while_the_leaver_is_listed_and_told_after(workers: u8) {
+    let mut world = World::new(4, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     let session = world.members[&kofi].id;
@@ -102,9 +94,8 @@ fn leaving_is_announced_while_the_leaver_is_listed_and_told_after() {
     assert!(world.members[&kofi].over);
 }
 
-#[test]
-fn closing_the_peer_connection_is_leaving() {
-    let mut world = World::new(5);
+fn closing_the_peer_connection_is_leaving(workers: u8) {
+    let mut world = World::new(5, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     world.run(300);
@@ -117,9 +108,8 @@ fn closing_the_peer_connection_is_leaving() {
     assert!(took.as_millis() <= 100, "it took {took:?}");
 }
 
-#[test]
-fn without_a_media_path_a_session_ends_after_fifteen_seconds() {
-    let mut world = World::new(6);
+fn without_a_media_path_a_session_ends_after_fifteen_seconds(workers: u8) {
+    let mut world = World::new(6, workers);
     let n = world.join("r", "ada", Wishes { audio: true, video: false, seats: 1, data: false });
     world.weather.loss = 100;
     let took = world.until(|world| world.members[&n].over, "good-bye");
@@ -131,9 +121,8 @@ fn without_a_media_path_a_session_ends_after_fifteen_seconds() {
     assert!(failed(last), "{last:?}");
 }
 
-#[test]
-fn a_client_that_vanishes_is_told_good_bye_after_its_silence() {
-    let mut world = World::new(7);
+fn a_client_that_vanishes_is_told_good_bye_after_its_silence(workers: u8) {
+    let mut world = World::new(7, workers);
     let n = world.join_whole("r", "ada");
     world.weather.loss = 100;
     world.run(15_000);
@@ -142,22 +131,20 @@ fn a_client_that_vanishes_is_told_good_bye_after_its_silence() {
     assert!(world.members[&n].over);
 }
 
-#[test]
-fn an_empty_room_is_kept_for_twenty_seconds() {
-    let mut world = World::new(8);
+fn an_empty_room_is_kept_for_twenty_seconds(workers: u8) {
+    let mut world = World::new(8, workers);
     let n = world.join_whole("r", "ada");
     let session = world.members[&n].id;
     world.command(Command::Leave { session, reason: Reason::Client });
     world.run(19_000);
-    assert_eq!(world.worker.report().rooms, 1);
+    assert_eq!(world.report().rooms, 1);
     world.run(1_500);
-    assert_eq!(world.worker.report().rooms, 0);
-    assert_eq!(world.worker.report().addresses, 0, "nothing is left of its member");
+    assert_eq!(world.report().rooms, 0);
+    assert_eq!(world.report().addresses, 0, "nothing is left of its member");
 }
 
-#[test]
-fn an_operator_lists_removes_and_closes() {
-    let mut world = World::new(9);
+fn an_operator_lists_removes_and_closes(workers: u8) {
+    let mut world = World::new(9, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     let name = RoomName::new("r").unwrap();
@@ -172,14 +159,13 @@ fn an_operator_lists_removes_and_closes() {
     assert_eq!(world.ask(Question::CloseRoom(name)), Answer::Done(true));
     let end = world.members[&ada].events.last().unwrap();
     assert!(matches!(end, Event::Goodbye { reason: Reason::RoomDeleted, .. }));
-    assert_eq!(world.worker.report().rooms, 0);
+    assert_eq!(world.report().rooms, 0);
 }
 
-#[test]
-fn a_room_that_is_full_says_so_and_shutting_down_refuses_everybody() {
-    let mut world = World::new(10);
+fn a_room_that_is_full_says_so_and_shutting_down_refuses_everybody(workers: u8) {
+    let mut world = World::new(10, workers);
     let n = world.join_whole("r", "ada");
-    world.command(Command::Shutdown);
+    world.shut_down();
     let end = world.members[&n].events.last().unwrap();
     assert!(matches!(
         end,
@@ -190,9 +176,8 @@ fn a_room_that_is_full_says_so_and_shutting_down_refuses_everybody() {
     assert!(world.members[&late].over);
 }
 
-#[test]
-fn muting_stops_every_packet_and_unmuting_begins_with_a_keyframe() {
-    let mut world = World::new(11);
+fn muting_stops_every_packet_and_unmuting_begins_with_a_keyframe(workers: u8) {
+    let mut world = World::new(11, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     world.on_air(ada);
@@ -218,12 +203,26 @@ fn muting_stops_every_packet_and_unmuting_begins_with_a_keyframe() {
     assert_eq!(muted, 4);
 }
 
-#[test]
-fn a_client_that_is_told_good_bye_sees_its_peer_connection_close() {
-    let mut world = World::new(12);
+fn a_client_that_is_told_good_bye_sees_its_peer_connection_close(workers: u8) {
+    let mut world = World::new(12, workers);
     let ada = world.join_whole("r", "ada");
     let session = world.members[&ada].id;
     world.command(Command::Leave { session, reason: Reason::Removed });
     let took = world.until(|world| world.members[&ada].peer.closed, "the DTLS close");
     assert!(took.as_millis() <= 100, "it took {took:?}");
+}
+
+crate::scenes! {
+    three_members_see_and_hear_each_other_and_nobody_else_does,
+    a_late_joiner_has_a_picture_within_half_a_second,
+    the_welcome_lists_who_was_there_and_the_others_are_told_once,
+    leaving_is_announced_while_the_leaver_is_listed_and_told_after,
+    closing_the_peer_connection_is_leaving,
+    without_a_media_path_a_session_ends_after_fifteen_seconds,
+    a_client_that_vanishes_is_told_good_bye_after_its_silence,
+    an_empty_room_is_kept_for_twenty_seconds,
+    an_operator_lists_removes_and_closes,
+    a_room_that_is_full_says_so_and_shutting_down_refuses_everybody,
+    muting_stops_every_packet_and_unmuting_begins_with_a_keyframe,
+    a_client_that_is_told_good_bye_sees_its_peer_connection_close,
 }

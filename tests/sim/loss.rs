@@ -3,8 +3,8 @@
 use crate::viewer;
 use crate::world::{Weather, World};
 
-fn storm(seed: u64, weather: Weather) {
-    let mut world = World::new(seed);
+fn storm(seed: u64, workers: u8, weather: Weather) {
+    let mut world = World::new(seed, workers);
     let all: Vec<usize> = ["a", "b", "c"].map(|name| world.join_whole("r", name)).into();
     for n in &all {
         world.on_air(*n);
@@ -24,24 +24,21 @@ fn storm(seed: u64, weather: Weather) {
     assert!(world.members.values().all(|member| !member.over), "nobody was thrown out");
 }
 
-#[test]
-fn five_per_cent_of_loss_is_repaired_both_ways() {
+fn five_per_cent_of_loss_is_repaired_both_ways(workers: u8) {
     for seed in [31, 32, 33] {
-        storm(seed, Weather { loss: 5, ..Weather::default() });
+        storm(seed, workers, Weather { loss: 5, ..Weather::default() });
     }
 }
 
-#[test]
-fn reordering_and_doubling_change_nothing_that_a_viewer_sees() {
+fn reordering_and_doubling_change_nothing_that_a_viewer_sees(workers: u8) {
     for seed in [34, 35, 36] {
-        storm(seed, Weather { twice: 10, jitter: 30, ..Weather::default() });
+        storm(seed, workers, Weather { twice: 10, jitter: 30, ..Weather::default() });
     }
 }
 
-#[test]
-fn under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe() {
+fn under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe(workers: u8) {
     for seed in [37, 38] {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, workers);
         world.weather = Weather { loss: 5, twice: 5, jitter: 20 };
         let all: Vec<usize> = ["a", "b", "c"].map(|name| world.join_whole("r", name)).into();
         for n in &all {
@@ -50,4 +47,10 @@ fn under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe() {
         world.run(6_000);
         viewer::check(&world, 60);
     }
+}
+
+crate::scenes! {
+    five_per_cent_of_loss_is_repaired_both_ways,
+    reordering_and_doubling_change_nothing_that_a_viewer_sees,
+    under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe,
 }

@@ -4,6 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "a test that cannot go on fails"
@@ -17,6 +18,7 @@ mod joining;
 mod loss;
 mod messages;
 mod pace;
+mod relay;
 mod seats;
 mod viewer;
 mod world;

@@ -20,9 +20,8 @@ fn room_of(world: &mut World, names: &[&str]) -> Vec<usize> {
     all
 }
 
-#[test]
-fn a_message_reaches_everybody_else_once_and_its_sender_is_told_that_it_was_taken() {
-    let mut world = World::new(41);
+fn a_message_reaches_everybody_else_once_and_its_sender_is_told_that_it_was_taken(workers: u8) {
+    let mut world = World::new(41, workers);
     let all = room_of(&mut world, &["ada", "kofi", "mina"]);
     let eve = world.join_whole("other", "eve");
     for label in ["fanlight.reliable", "fanlight.lossy"] {
@@ -46,9 +45,8 @@ fn a_message_reaches_everybody_else_once_and_its_sender_is_told_that_it_was_take
     assert_eq!(Frame::parse(bytes).unwrap().from, "ada");
 }
 
-#[test]
-fn a_message_to_some_reaches_them_alone_and_names_who_is_not_there() {
-    let mut world = World::new(42);
+fn a_message_to_some_reaches_them_alone_and_names_who_is_not_there(workers: u8) {
+    let mut world = World::new(42, workers);
     let all = room_of(&mut world, &["ada", "kofi", "mina"]);
     let peer = &mut world.members.get_mut(&all[0]).unwrap().peer;
     assert!(peer.message("fanlight.reliable", 8, &["mina", "nobody"], b"psst"));
@@ -59,9 +57,8 @@ fn a_message_to_some_reaches_them_alone_and_names_who_is_not_there() {
     assert_eq!(taken, [(8, r#"{"unknown":["nobody"]}"#.to_owned())]);
 }
 
-#[test]
-fn a_byte_over_the_limit_is_refused_and_nothing_else_is_lost() {
-    let mut world = World::new(43);
+fn a_byte_over_the_limit_is_refused_and_nothing_else_is_lost(workers: u8) {
+    let mut world = World::new(43, workers);
     let all = room_of(&mut world, &["ada", "kofi"]);
     let (largest, over) = (vec![7; 65_536], vec![8; 65_537]);
     for (id, payload) in [(1, &b"before"[..]), (2, &over), (3, &largest), (4, b"after")] {
@@ -91,9 +88,10 @@ fn large(n: u32) -> Vec<u8> {
     payload
 }
 
-#[test]
-fn what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_for_credit() {
-    let mut world = World::new(44);
+fn what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_for_credit(
+    workers: u8,
+) {
+    let mut world = World::new(44, workers);
     let all = room_of(&mut world, &["ada", "kofi"]);
     let mut sent = 0u32;
     let mut most_ahead = 0;
@@ -124,9 +122,8 @@ fn what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_
     assert!(most_ahead > 0);
 }
 
-#[test]
-fn a_frame_that_cannot_be_read_is_refused_by_name() {
-    let mut world = World::new(45);
+fn a_frame_that_cannot_be_read_is_refused_by_name(workers: u8) {
+    let mut world = World::new(45, workers);
     let all = room_of(&mut world, &["ada", "kofi"]);
     let frame = [9, 1, 0, 0, 0, 13, 0, 0, 0, 5, 0, 0, 0];
     assert!(world.members.get_mut(&all[0]).unwrap().peer.raw_message("fanlight.reliable", &frame));
@@ -134,4 +131,12 @@ fn a_frame_that_cannot_be_read_is_refused_by_name() {
     let refused = replies(&world, all[0], Kind::Refused);
     assert_eq!(refused[0].0, 5);
     assert!(refused[0].1.contains("bad-message") && refused[0].1.contains("version 9"));
+}
+
+crate::scenes! {
+    a_message_reaches_everybody_else_once_and_its_sender_is_told_that_it_was_taken,
+    a_message_to_some_reaches_them_alone_and_names_who_is_not_there,
+    a_byte_over_the_limit_is_refused_and_nothing_else_is_lost,
+    what_was_taken_is_delivered_though_the_receiver_is_slow_and_the_sender_waits_for_credit,
+    a_frame_that_cannot_be_read_is_refused_by_name,
 }

@@ -12,9 +12,8 @@ use crate::world::World;
 
 const WATCHER: Wishes = Wishes { audio: false, video: false, seats: 1, data: false };
 
-#[test]
-fn a_frame_leaves_in_the_tick_in_which_it_came() {
-    let mut world = World::new(71);
+fn a_frame_leaves_in_the_tick_in_which_it_came(workers: u8) {
+    let mut world = World::new(71, workers);
     let viewers: Vec<usize> = (0..3).map(|n| world.join("r", &format!("v{n}"), WATCHER)).collect();
     let ada = world.join_whole("r", "ada");
     world.on_air(ada);
@@ -36,9 +35,8 @@ fn a_frame_leaves_in_the_tick_in_which_it_came() {
     }
 }
 
-#[test]
-fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched() {
-    let mut world = World::new(72);
+fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched(workers: u8) {
+    let mut world = World::new(72, workers);
     let slow = world.join("r", "slow", WATCHER);
     let good = world.join("r", "good", WATCHER);
     let ada = world.join_whole("r", "ada");
@@ -50,7 +48,7 @@ fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched() {
     world.forget_received();
     world.run(10_000);
     let mark = world.mark(ada);
-    let behind = world.worker.report().totals.drops.of(DropReason::ViewerBehind);
+    let behind = world.report().totals.drops.of(DropReason::ViewerBehind);
     assert!(behind > 500, "only {behind} packets were held back");
     assert_eq!(world.frames(good, mark), 250, "each frame reaches who can take it");
     world.widen(slow);
@@ -62,16 +60,17 @@ fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched() {
     viewer::check(&world, 0);
 }
 
-#[test]
-fn under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture() {
-    let mut world = World::new(73);
+fn under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture(workers: u8) {
+    let mut world = World::new(73, workers);
     let viewers: Vec<usize> = (0..8).map(|n| world.join("r", &format!("v{n}"), WATCHER)).collect();
     let ada = world.join_whole("r", "ada");
     world.on_air(ada);
     world.run(2_000);
     let mark = world.mark(ada);
     let now = world.now;
-    world.worker.handle(Input::Shed(Share::NONE.more(16)), now);
+    for worker in &mut world.workers {
+        worker.handle(Input::Shed(Share::NONE.more(16)), now);
+    }
     world.run(500);
     world.forget_received();
     world.run(2_000);
@@ -83,9 +82,11 @@ fn under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture()
         let sound = world.heard(*viewer, mark) - frames[*viewer] * 3;
         assert_eq!(sound, 100, "{viewer} hears everything");
     }
-    assert!(world.worker.report().totals.drops.of(DropReason::Shed) >= 4 * 50 * 3);
+    assert!(world.report().totals.drops.of(DropReason::Shed) >= 4 * 50 * 3);
     let now = world.now;
-    world.worker.handle(Input::Shed(Share::NONE), now);
+    for worker in &mut world.workers {
+        worker.handle(Input::Shed(Share::NONE), now);
+    }
     world.run(1_000);
     world.forget_received();
     world.run(1_000);
@@ -93,4 +94,10 @@ fn under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture()
         assert_eq!(world.frames(*viewer, mark), 25, "{viewer} sees again");
     }
     viewer::check(&world, 0);
+}
+
+crate::scenes! {
+    a_frame_leaves_in_the_tick_in_which_it_came,
+    a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched,
+    under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture,
 }

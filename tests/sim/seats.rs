@@ -9,9 +9,8 @@ use crate::world::World;
 
 const WATCHER: Wishes = Wishes { audio: false, video: false, seats: 1, data: false };
 
-#[test]
-fn a_seat_goes_on_without_a_seam_when_its_occupant_changes() {
-    let mut world = World::new(21);
+fn a_seat_goes_on_without_a_seam_when_its_occupant_changes(workers: u8) {
+    let mut world = World::new(21, workers);
     let viewer = world.join("r", "viewer", WATCHER);
     let ada = world.join_whole("r", "ada");
     world.on_air(ada);
@@ -31,9 +30,8 @@ fn a_seat_goes_on_without_a_seam_when_its_occupant_changes() {
     viewer::check(&world, 0);
 }
 
-#[test]
-fn packets_of_a_new_occupant_wait_until_the_client_knows_or_half_a_second() {
-    let mut world = World::new(22);
+fn packets_of_a_new_occupant_wait_until_the_client_knows_or_half_a_second(workers: u8) {
+    let mut world = World::new(22, workers);
     let viewer = world.join("r", "viewer", WATCHER);
     world.run(500);
     world.members.get_mut(&viewer).unwrap().obedient = false;
@@ -48,9 +46,8 @@ fn packets_of_a_new_occupant_wait_until_the_client_knows_or_half_a_second() {
     world.members.get_mut(&viewer).unwrap().obedient = true;
 }
 
-#[test]
-fn with_fewer_seats_than_speakers_the_voice_takes_the_seat() {
-    let mut world = World::new(23);
+fn with_fewer_seats_than_speakers_the_voice_takes_the_seat(workers: u8) {
+    let mut world = World::new(23, workers);
     let viewer = world.join("r", "viewer", WATCHER);
     let all: Vec<usize> = ["a", "b", "c"].map(|name| world.join_whole("r", name)).into();
     for n in &all {
@@ -70,9 +67,8 @@ fn with_fewer_seats_than_speakers_the_voice_takes_the_seat() {
     viewer::check(&world, 0);
 }
 
-#[test]
-fn seats_grow_by_a_further_offer_and_running_ones_are_untouched() {
-    let mut world = World::new(24);
+fn seats_grow_by_a_further_offer_and_running_ones_are_untouched(workers: u8) {
+    let mut world = World::new(24, workers);
     let viewer = world.join("r", "viewer", Wishes { seats: 4, ..WATCHER });
     let all: Vec<usize> = ["a", "b", "c", "d", "e"].map(|name| world.join_whole("r", name)).into();
     for n in &all {
@@ -91,9 +87,8 @@ fn seats_grow_by_a_further_offer_and_running_ones_are_untouched() {
     viewer::check(&world, 0);
 }
 
-#[test]
-fn an_old_offer_and_a_bent_one_are_refused_and_the_call_goes_on() {
-    let mut world = World::new(25);
+fn an_old_offer_and_a_bent_one_are_refused_and_the_call_goes_on(workers: u8) {
+    let mut world = World::new(25, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     world.on_air(ada);
@@ -112,9 +107,8 @@ fn an_old_offer_and_a_bent_one_are_refused_and_the_call_goes_on() {
     assert!(world.frames(kofi, world.mark(ada)) > 30);
 }
 
-#[test]
-fn a_storm_of_keyframe_wishes_reaches_the_publisher_twice_a_second() {
-    let mut world = World::new(26);
+fn a_storm_of_keyframe_wishes_reaches_the_publisher_twice_a_second(workers: u8) {
+    let mut world = World::new(26, workers);
     let ada = world.join_whole("r", "ada");
     world.on_air(ada);
     let viewers: Vec<usize> = (0..8).map(|n| world.join("r", &format!("v{n}"), WATCHER)).collect();
@@ -137,9 +131,8 @@ fn a_storm_of_keyframe_wishes_reaches_the_publisher_twice_a_second() {
     assert!(asked as f64 <= seconds * 2.0 + 2.0, "{asked} requests in {seconds} s");
 }
 
-#[test]
-fn a_further_offer_that_changes_what_was_agreed_is_refused_and_the_call_goes_on() {
-    let mut world = World::new(27);
+fn a_further_offer_that_changes_what_was_agreed_is_refused_and_the_call_goes_on(workers: u8) {
+    let mut world = World::new(27, workers);
     let ada = world.join_whole("r", "ada");
     let kofi = world.join_whole("r", "kofi");
     world.on_air(ada);
@@ -171,4 +164,14 @@ fn a_further_offer_that_changes_what_was_agreed_is_refused_and_the_call_goes_on(
     world.run(10_000);
     let frames = world.frames(kofi, world.mark(ada));
     assert!(frames > 240, "{frames} frames in the ten seconds after");
+}
+
+crate::scenes! {
+    a_seat_goes_on_without_a_seam_when_its_occupant_changes,
+    packets_of_a_new_occupant_wait_until_the_client_knows_or_half_a_second,
+    with_fewer_seats_than_speakers_the_voice_takes_the_seat,
+    seats_grow_by_a_further_offer_and_running_ones_are_untouched,
+    an_old_offer_and_a_bent_one_are_refused_and_the_call_goes_on,
+    a_storm_of_keyframe_wishes_reaches_the_publisher_twice_a_second,
+    a_further_offer_that_changes_what_was_agreed_is_refused_and_the_call_goes_on,
 }

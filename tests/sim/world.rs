@@ -5,12 +5,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fanlight::config::MediaLimits;
+use fanlight::counts::DropReason;
 use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
+use fanlight::model::Notice;
+use fanlight::relay::message::Message;
 use fanlight::session::{Engine, Offer, Session, SessionConfig};
 use fanlight::worker::command::{
     Answer, Command, Event, Join, NewTrack, Opened, Question, Request, Seats, Ticket,
 };
 use fanlight::worker::demux::ufrag_prefix;
+use fanlight::worker::report::{Report, Totals};
 use fanlight::worker::{Input, Output, Worker, WorkerConfig};
 
 use crate::support::peer::{Peer, Wishes};
@@ -69,12 +73,28 @@ pub struct Member {
     pub speaks: bool,
     pub films: bool,
     pub mark: u8,
+    /// The worker that has its session.
+    pub worker: usize,
+}
+
+/// Makes tests of scenes: each on one worker, and each with its rooms spread over four.
+#[macro_export]
+macro_rules! scenes {
+    ($($name:ident),* $(,)?) => {
+        mod on_one_worker {
+            $(#[test] fn $name() { super::$name(1); })*
+        }
+        mod on_four_workers {
+            $(#[test] fn $name() { super::$name(4); })*
+        }
+    };
 }
 
 pub struct World {
     pub now: Instant,
     pub start: Instant,
-    pub worker: Worker,
+    /// The first is the home of every room; sessions are placed on all in turn.
+    pub workers: Vec<Worker>,
     pub members: BTreeMap<usize, Member>,
     pub weather: Weather,
     /// Packets of each frame that somebody films.
@@ -84,28 +104,45 @@ pub struct World {
     pub stun_replies: usize,
     pub handed_over: usize,
     pub answers: HashMap<u64, Answer>,
+    /// How long what workers give each other is under way.
+    pub hop: Duration,
+    /// Most members of a room.
+    pub max_members: u32,
+    /// Between these two nothing finds room.
+    pub jammed: Option<(usize, usize)>,
+    /// Packets that a worker gave to another: from, to.
+    pub copies: BTreeMap<(usize, usize), usize>,
     engine: Engine,
-    server: SocketAddr,
+    servers: Vec<SocketAddr>,
+    lost: Vec<(usize, usize)>,
+    relays: VecDeque<(Instant, usize, usize, Message)>,
     wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     count: u64,
     next: usize,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
-        Self::with_limits(seed, MediaLimits::default())
-    }
-
     #[expect(clippy::disallowed_methods, reason = "a virtual clock begins somewhere")]
-    pub fn with_limits(seed: u64, limits: MediaLimits) -> Self {
+    pub fn new(seed: u64, workers: u8) -> Self {
         let seed = std::env::var("FANLIGHT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(seed);
         println!("seed {seed}");
         let now = Instant::now();
-        let config = WorkerConfig { id: WorkerId(0), workers: 2, limits, first_seq: FIRST_SEQ };
+        let worker = |number| {
+            Worker::new(
+                WorkerConfig {
+                    id: WorkerId(number),
+                    // With one worker there is a neighbour that is never there.
+                    workers: workers.max(2),
+                    limits: MediaLimits::default(),
+                    first_seq: FIRST_SEQ,
+                },
+                now,
+            )
+        };
         Self {
             now,
             start: now,
-            worker: Worker::new(config, now),
+            workers: (0..workers).map(worker).collect(),
             members: BTreeMap::new(),
             weather: Weather::default(),
             packets_per_frame: 3,
@@ -114,34 +151,70 @@ impl World {
             stun_replies: 0,
             handed_over: 0,
             answers: HashMap::new(),
+            hop: Duration::ZERO,
+            max_members: 1_000,
+            jammed: None,
+            copies: BTreeMap::new(),
             engine: Engine::new().unwrap(),
-            server: SocketAddr::from(([10, 0, 0, 1], 8443)),
+            servers: (0..workers).map(|n| SocketAddr::from(([10, 1, n, 1], 8443))).collect(),
+            lost: Vec::new(),
+            relays: VecDeque::new(),
             wire: BTreeMap::new(),
             count: 0,
             next: 0,
         }
     }
 
+    /// The address of the first worker.
     pub fn server(&self) -> SocketAddr {
-        self.server
+        self.servers[0]
+    }
+
+    /// All workers together.
+    pub fn report(&self) -> Report {
+        let mut sum = Report::new(WorkerId(0));
+        for report in self.workers.iter().map(Worker::report) {
+            sum.rooms += report.rooms;
+            sum.spanning += report.spanning;
+            sum.connected += report.connected;
+            sum.addresses += report.addresses;
+            sum.tracks_in.audio += report.tracks_in.audio;
+            sum.tracks_in.video += report.tracks_in.video;
+            let Totals { drops, datagrams_out, links_broken, .. } = &report.totals;
+            sum.totals.drops.add(drops);
+            sum.totals.datagrams_out += datagrams_out;
+            sum.totals.links_broken += links_broken;
+        }
+        sum
+    }
+
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.report().totals.drops.of(reason)
     }
 
     /// A client joins; its first offer is answered off the worker, as the joiner does.
     pub fn join(&mut self, room: &str, name: &str, wishes: Wishes) -> usize {
+        let worker = self.next % self.workers.len();
+        self.join_at(worker, room, name, wishes)
+    }
+
+    /// The same at a given worker.
+    pub fn join_at(&mut self, worker: usize, room: &str, name: &str, wishes: Wishes) -> usize {
         let n = self.next;
         self.next += 1;
         let number = u8::try_from(n + 2).unwrap();
         let address = SocketAddr::from(([10, 0, 0, number], 40_000));
         let mut peer = Peer::new(address, self.now);
         let (nid, sdp, tracks) = peer.offer(wishes);
-        let opened = self.open(&sdp, nid, tracks).unwrap();
+        let opened = self.open_at(worker, &sdp, nid, tracks).unwrap();
         let join = Join {
             session: SessionId(n as u64),
             room: RoomName::new(room).unwrap(),
+            home: WorkerId(0),
             identity: Identity::new(name).unwrap(),
             name: DisplayName::new(name).unwrap(),
             joined_at: 1_000 + n as u64,
-            max_members: 1_000,
+            max_members: self.max_members,
             media: Some(Box::new(opened)),
         };
         let member = Member {
@@ -154,9 +227,10 @@ impl World {
             speaks: false,
             films: false,
             mark: number,
+            worker,
         };
         self.members.insert(n, member);
-        self.worker.handle(Input::Command(Command::Join(join)), self.now);
+        self.workers[worker].handle(Input::Command(Command::Join(join)), self.now);
         self.collect();
         n
     }
@@ -170,11 +244,21 @@ impl World {
     }
 
     pub fn open(&self, sdp: &str, nid: u64, tracks: Vec<NewTrack>) -> Result<Opened, String> {
+        self.open_at(0, sdp, nid, tracks)
+    }
+
+    fn open_at(
+        &self,
+        worker: usize,
+        sdp: &str,
+        nid: u64,
+        tracks: Vec<NewTrack>,
+    ) -> Result<Opened, String> {
         let config = SessionConfig {
-            ufrag_prefix: ufrag_prefix(WorkerId(0)),
+            ufrag_prefix: ufrag_prefix(WorkerId(worker as u8)),
             ufrag_rest: format!("user{:04}", self.next),
             password: "0123456789abcdef01234567".to_owned(),
-            local: vec![self.server],
+            local: vec![self.servers[worker]],
             outside: Vec::new(),
             data_bytes: 64 * 1024,
         };
@@ -189,12 +273,26 @@ impl World {
     pub fn request(&mut self, n: usize, request: Request) {
         let session = self.members[&n].id;
         let command = Command::Request { session, id: Some(1), request };
-        self.worker.handle(Input::Command(command), self.now);
+        self.workers[self.members[&n].worker].handle(Input::Command(command), self.now);
         self.collect();
     }
 
+    /// A command for the worker that it concerns: a session's own, or the home.
     pub fn command(&mut self, command: Command) {
-        self.worker.handle(Input::Command(command), self.now);
+        let worker = match &command {
+            Command::Leave { session, .. } => {
+                self.members.values().find(|m| m.id == *session).map_or(0, |m| m.worker)
+            }
+            _ => 0,
+        };
+        self.workers[worker].handle(Input::Command(command), self.now);
+        self.collect();
+    }
+
+    pub fn shut_down(&mut self) {
+        for worker in &mut self.workers {
+            worker.handle(Input::Command(Command::Shutdown), self.now);
+        }
         self.collect();
     }
 
@@ -207,7 +305,7 @@ impl World {
 
     /// Puts a datagram on the wire to the server.
     pub fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
-        self.put(self.now, from, self.server, bytes);
+        self.put(self.now, from, self.servers[0], bytes);
     }
 
     fn put(&mut self, at: Instant, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
@@ -250,25 +348,76 @@ impl World {
         Some(link.free)
     }
 
-    /// Takes everything out of the worker.
+    /// Takes everything out of the workers, and gives them what they have for each other.
     pub fn collect(&mut self) {
-        while let Some(output) = self.worker.poll(self.now) {
-            match output {
-                Output::Transmit(transmit) => self.send(transmit.from, transmit.to, transmit.bytes),
-                Output::StunReply { .. } => self.stun_replies += 1,
-                Output::HandOver { .. } => self.handed_over += 1,
-                Output::Proved(_) => {}
-                Output::Event(session, event) => self.tell(session, event),
-                Output::Over(session) => {
-                    if let Some(m) = self.members.values_mut().find(|m| m.id == session) {
-                        m.over = true;
-                    }
-                }
-                Output::Answer(ticket, answer) => {
-                    self.answers.insert(ticket.0, answer);
+        loop {
+            let mut idle = true;
+            for n in 0..self.workers.len() {
+                while let Some(output) = self.workers[n].poll(self.now) {
+                    idle = false;
+                    self.take(n, output);
                 }
             }
+            idle &= !self.carry();
+            if idle {
+                return;
+            }
         }
+    }
+
+    fn take(&mut self, n: usize, output: Output) {
+        match output {
+            Output::Transmit(transmit) => self.send(transmit.from, transmit.to, transmit.bytes),
+            Output::StunReply { .. } => self.stun_replies += 1,
+            Output::HandOver { owner, from, to, bytes } => {
+                self.handed_over += 1;
+                if let Some(owner) = self.workers.get_mut(usize::from(owner.0)) {
+                    let input = Input::Datagram { from, to, bytes: &bytes, handed_over: true };
+                    owner.handle(input, self.now);
+                }
+            }
+            Output::Proved(_) => {}
+            Output::Relay { to, message } => self.relay(n, usize::from(to.0), message),
+            Output::Event(session, event) => self.tell(session, event),
+            Output::Over(session) => {
+                if let Some(m) = self.members.values_mut().find(|m| m.id == session) {
+                    m.over = true;
+                }
+            }
+            Output::Answer(ticket, answer) => {
+                self.answers.insert(ticket.0, answer);
+            }
+        }
+    }
+
+    fn relay(&mut self, from: usize, to: usize, message: Message) {
+        assert_ne!(from, to, "nothing is relayed to oneself");
+        if self.jammed == Some((from, to)) {
+            if !message.may_be_lost() && !self.lost.contains(&(from, to)) {
+                self.lost.push((from, to));
+            }
+            return;
+        }
+        // Nothing gets through between a loss and the moment at which the worker learns of it.
+        if !message.may_be_lost() && self.lost.contains(&(from, to)) {
+            return;
+        }
+        if matches!(message, Message::Frame(_)) {
+            *self.copies.entry((from, to)).or_default() += 1;
+        }
+        self.relays.push_back((self.now + self.hop, from, to, message));
+    }
+
+    /// Gives workers what has come from others; whether there was anything.
+    fn carry(&mut self) -> bool {
+        let mut any = false;
+        while self.relays.front().is_some_and(|(at, ..)| *at <= self.now) {
+            let Some((_, from, to, message)) = self.relays.pop_front() else { break };
+            let input = Input::Relay { from: WorkerId(from as u8), message };
+            self.workers[to].handle(input, self.now);
+            any = true;
+        }
+        any
     }
 
     fn tell(&mut self, session: SessionId, event: Event) {
@@ -289,13 +438,14 @@ impl World {
             _ => {}
         }
         member.events.push(event);
+        let worker = member.worker;
         if let Some(seats) = seats.filter(|seats| seats.rev >= member.seats.rev) {
             let rev = seats.rev;
             member.seats = seats;
             if member.obedient {
                 let request = Request::Seated { rev };
                 let command = Command::Request { session, id: None, request };
-                self.worker.handle(Input::Command(command), self.now);
+                self.workers[worker].handle(Input::Command(command), self.now);
             }
         }
     }
@@ -306,15 +456,21 @@ impl World {
         let due: Vec<_> = self.wire.range(..=(self.now, u64::MAX)).map(|(key, _)| *key).collect();
         for key in due {
             let Some((from, to, bytes)) = self.wire.remove(&key) else { continue };
-            if to == self.server {
-                let handed_over = false;
-                self.worker
-                    .handle(Input::Datagram { from, to, bytes: &bytes, handed_over }, self.now);
+            if let Some(n) = self.servers.iter().position(|server| *server == to) {
+                let input = Input::Datagram { from, to, bytes: &bytes, handed_over: false };
+                self.workers[n].handle(input, self.now);
             } else if let Some(m) = self.members.values_mut().find(|m| m.peer.address == to) {
                 m.peer.handle_datagram(from, &bytes, self.now);
             }
         }
-        self.worker.handle(Input::Time, self.now);
+        for (from, to) in std::mem::take(&mut self.lost) {
+            let lost = Input::RelayLost { to: WorkerId(to as u8) };
+            self.workers[from].handle(lost, self.now);
+        }
+        self.carry();
+        for worker in &mut self.workers {
+            worker.handle(Input::Time, self.now);
+        }
         self.collect();
         let elapsed = self.now.duration_since(self.start).as_millis();
         for n in self.members.keys().copied().collect::<Vec<_>>() {
@@ -380,6 +536,20 @@ impl World {
         let member = self.members.get_mut(&n).unwrap();
         member.speaks = true;
         member.films = true;
+    }
+
+    /// Packets that went from one worker to another.
+    pub fn copies(&self, from: usize, to: usize) -> usize {
+        self.copies.get(&(from, to)).copied().unwrap_or(0)
+    }
+
+    /// What a member was told of the others, in order.
+    pub fn notices(&self, n: usize) -> Vec<Notice> {
+        let notice = |event: &Event| match event {
+            Event::Notice(notice) => Some((**notice).clone()),
+            _ => None,
+        };
+        self.members[&n].events.iter().filter_map(notice).collect()
     }
 
     pub fn mark(&self, n: usize) -> u8 {

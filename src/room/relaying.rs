@@ -1,0 +1,136 @@
+//! A room's part in what crosses between workers: what is wanted here of tracks that are published
+//! elsewhere, and what others want of tracks that are published here.
+
+use std::time::Instant;
+
+use super::fanout::{Passing, Watchers};
+use super::{Member, Room, RoomEvent, Track, TrackSlot};
+use crate::ids::{SessionId, TrackId, WorkerId};
+use crate::model::Kind;
+use crate::relay::message::HIGHEST;
+use crate::relay::outlet::{Outlet, bit, wish};
+
+/// A wish for whatever layers there are.
+const ALL: u8 = u8::MAX;
+
+impl Track {
+    /// Whether no packet of it goes on.
+    pub(super) fn is_silent(&self) -> bool {
+        self.info.muted || self.held
+    }
+
+    /// Gives packets to workers that want them; how many copies went.
+    pub(super) fn relay(
+        &self,
+        packets: &[Passing],
+        watchers: &mut impl Watchers,
+        now: Instant,
+    ) -> u64 {
+        if self.outlets.is_empty() {
+            return 0;
+        }
+        let live = self.layers.live(now);
+        let mut copies = 0;
+        for outlet in &self.outlets {
+            let passes = |passing: &&Passing| outlet.passes(passing.packet.layer, live);
+            for Passing { packet, .. } in packets.iter().filter(passes) {
+                watchers.relay(outlet, live, packet);
+                copies += 1;
+            }
+        }
+        copies
+    }
+
+    /// What to ask the worker of its publisher for. As long as nothing came from there, this worker
+    /// does not know which layers there are.
+    pub(super) fn ask_far(&self, at: WorkerId, layer: u8, now: Instant) -> RoomEvent {
+        let layer = if self.layers.highest(now).is_some() { layer } else { HIGHEST };
+        RoomEvent::AskFar { at, track: self.info.id, layer }
+    }
+
+    /// The layers that its viewers here are sent or wait for, one bit each.
+    fn wanted(&self, members: &[Option<Member>], now: Instant) -> u8 {
+        if self.sinks.is_empty() {
+            return 0;
+        }
+        if self.info.kind == Kind::Audio {
+            return bit(0);
+        }
+        if self.layers.highest(now).is_none() {
+            return ALL;
+        }
+        let mut layers = 0;
+        for sink in &self.sinks {
+            let member = members.get(sink.member).and_then(Option::as_ref);
+            let Some(seat) = member.and_then(|m| m.seats.get(sink.seat.index())) else { continue };
+            let forwarder = &seat.half(self.info.kind).forwarder;
+            layers |= forwarder.layer().map_or(0, bit);
+            layers |= forwarder.awaits_keyframe(&self.layers, now).map_or(0, bit);
+        }
+        // All are held back for now; it is by packets that they notice that they may go on.
+        match (layers, self.wished) {
+            (0, 0) => ALL,
+            (0, before) => before,
+            (layers, _) => layers,
+        }
+    }
+}
+
+impl Room {
+    /// The next track of another worker of which something else is wanted than before.
+    pub fn poll_wish(&mut self, now: Instant) -> Option<RoomEvent> {
+        if !self.wishes_untold {
+            return None;
+        }
+        let Self { members, tracks, here, .. } = self;
+        for (slot, track) in tracks.iter_mut().enumerate() {
+            let Some(track) = track else { continue };
+            let publisher = members.get(track.publisher).and_then(Option::as_ref);
+            let Some(at) = publisher.map(|member| member.at).filter(|at| at != here) else {
+                continue;
+            };
+            let layers = track.wanted(members, now);
+            if layers != track.wished {
+                track.wished = layers;
+                let (track, slot) = (track.info.id, TrackSlot(slot));
+                return Some(RoomEvent::Wish { at, track, slot, layers });
+            }
+        }
+        self.wishes_untold = false;
+        None
+    }
+
+    /// Another worker says what it wants of a track that is published here.
+    pub fn wish(&mut self, id: TrackId, outlet: Outlet) {
+        let track = self.by_track(id).and_then(|slot| self.tracks.get_mut(slot)?.as_mut());
+        if let Some(track) = track {
+            wish(&mut track.outlets, outlet);
+        }
+    }
+
+    /// Somebody at another worker waits for a keyframe.
+    pub fn keyframe_asked(&mut self, id: TrackId, layer: u8, now: Instant) {
+        let track = self.by_track(id).and_then(|slot| self.tracks.get_mut(slot)?.as_mut());
+        let Some(track) = track else { return };
+        let highest = track.layers.highest(now).unwrap_or(0);
+        track.asks.want(if layer == HIGHEST { highest } else { layer });
+        self.ask_at = Some(now);
+    }
+
+    /// A worker has no session of the room any more: it is sent nothing, and nothing is expected.
+    pub fn forget_worker(&mut self, worker: WorkerId) {
+        for track in self.tracks.iter_mut().flatten() {
+            track.outlets.retain(|outlet| outlet.to != worker);
+        }
+        for member in self.members.iter_mut().flatten() {
+            member.outbox.forget_worker(worker);
+        }
+    }
+
+    /// The session that publishes a track.
+    #[must_use]
+    pub fn publisher_of(&self, id: TrackId) -> Option<SessionId> {
+        let track = self.tracks.get(self.by_track(id)?)?.as_ref()?;
+        self.members.get(track.publisher)?.as_ref().map(|member| member.session)
+    }
+}

@@ -1,0 +1,252 @@
+//! Two copies of one room, without workers: what crosses between them, and when.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::fanout::{Passing, Watchers};
+use super::messages::{Lanes, Message};
+use super::*;
+use crate::counts::DropReason;
+use crate::forward::packet::Packet;
+use crate::forward::rewrite::Numbers;
+use crate::relay::inlet::InletId;
+use crate::wire::data::{Frame, write_client_message};
+
+const HOME: WorkerId = WorkerId(0);
+const ANNEX: WorkerId = WorkerId(1);
+
+/// Notes what is sent.
+#[derive(Debug, Default)]
+struct Noted {
+    sent: Vec<(MemberKey, u8)>,
+    relayed: Vec<(WorkerId, u8, u8)>,
+}
+
+impl Watchers for Noted {
+    fn spares(&self, _: MemberKey) -> Option<DropReason> {
+        None
+    }
+    fn send(&mut self, to: MemberKey, _: SeatIndex, packets: &[(&Packet, Numbers)]) {
+        self.sent.extend(packets.iter().map(|(packet, _)| (to, packet.layer)));
+    }
+    fn relay(&mut self, to: &Outlet, live: u8, packet: &Packet) {
+        self.relayed.push((to.to, packet.layer, live));
+    }
+    fn dropped(&mut self, _: DropReason, _: usize) {}
+}
+
+/// Send queues without an end, unless said otherwise.
+#[derive(Debug, Default)]
+struct Queues {
+    full: Vec<MemberKey>,
+    closed: Vec<MemberKey>,
+    queued: HashMap<MemberKey, Vec<Vec<u8>>>,
+}
+
+impl Lanes for Queues {
+    fn is_open(&self, key: MemberKey, _: bool) -> bool {
+        !self.closed.contains(&key)
+    }
+    fn has_room(&self, key: MemberKey, _: usize) -> bool {
+        !self.full.contains(&key)
+    }
+    fn push(&mut self, key: MemberKey, _: bool, frame: Arc<[u8]>) {
+        self.queued.entry(key).or_default().push(frame.to_vec());
+    }
+    fn give_up(&mut self, key: MemberKey) {
+        self.closed.push(key);
+    }
+}
+
+fn room(here: WorkerId) -> Room {
+    Room::new(RoomConfig {
+        name: RoomName::new("r").unwrap(),
+        here,
+        home: here == HOME,
+        created_at: 0,
+        max_seats: 4,
+        first_seq: 1,
+    })
+}
+
+fn key(n: u32) -> MemberKey {
+    MemberKey { index: n, generation: 0 }
+}
+
+fn camera() -> TrackInfo {
+    TrackInfo {
+        id: TrackId { worker: HOME, number: 1 },
+        source: crate::model::Source::Camera,
+        kind: Kind::Video,
+        name: None,
+        muted: false,
+        width: None,
+        height: None,
+    }
+}
+
+fn info(name: &str, tracks: Vec<TrackInfo>) -> ParticipantInfo {
+    ParticipantInfo {
+        identity: Identity::new(name).unwrap(),
+        name: DisplayName::new(name).unwrap(),
+        joined_at: 0,
+        tracks,
+    }
+}
+
+/// Ada publishes at the home, Kofi watches at the annex.
+fn two_copies(now: Instant) -> (Room, Room) {
+    let (mut home, mut annex) = (room(HOME), room(ANNEX));
+    for room in [&mut home, &mut annex] {
+        let here = room.here;
+        let member = |session, at: WorkerId, info| NewMember {
+            session: SessionId(session),
+            at,
+            key: (at == here).then(|| key(u32::try_from(session).unwrap())),
+            info,
+            lines: Vec::new(),
+        };
+        room.admit(member(1, HOME, info("ada", vec![camera()])), now);
+        room.admit(member(2, ANNEX, info("kofi", Vec::new())), now);
+    }
+    annex.equip(key(2), 1, vec![Codec::H264], now);
+    annex.connected(key(2), now);
+    annex.seated(key(2), 9, now);
+    (home, annex)
+}
+
+fn wish(room: &mut Room, now: Instant) -> Option<u8> {
+    match room.poll_wish(now) {
+        Some(RoomEvent::Wish { at, layers, .. }) => {
+            assert_eq!(at, HOME);
+            Some(layers)
+        }
+        _ => None,
+    }
+}
+
+fn packet(layer: u8, keyframe: bool, now: Instant) -> Packet {
+    Packet {
+        kind: Kind::Video,
+        codec: Codec::H264,
+        layer,
+        seq: 1_000,
+        timestamp: 1,
+        clock_rate: 90_000,
+        marker: true,
+        vp8: None,
+        keyframe,
+        level: None,
+        voice: None,
+        orientation: None,
+        arrived: now,
+        wallclock: now,
+        payload: Arc::from([0; 100]),
+    }
+}
+
+fn pass(room: &mut Room, live: Option<u8>, packet: Packet, now: Instant) -> Noted {
+    let mut noted = Noted::default();
+    let track = camera().id;
+    let passing = Passing { room: 0, slot: TrackSlot(0), track, live, packet };
+    room.forward(&[passing], &mut noted, now);
+    noted
+}
+
+#[test]
+fn a_worker_is_sent_the_layers_that_it_wishes_and_what_lives_if_those_are_dead() {
+    let t = crate::test_clock();
+    let (mut home, _) = two_copies(t);
+    home.wish(camera().id, Outlet { to: ANNEX, inlet: InletId::default(), layers: 0b100 });
+    for layer in 0..3 {
+        pass(&mut home, None, packet(layer, true, t), t);
+    }
+    let relayed =
+        |home: &mut Room, layer, now| pass(home, None, packet(layer, false, now), now).relayed;
+    assert_eq!(relayed(&mut home, 0, t), []);
+    assert_eq!(relayed(&mut home, 2, t), [(ANNEX, 2, 0b111)]);
+    let later = t + Duration::from_secs(2);
+    pass(&mut home, None, packet(1, false, later), later);
+    assert_eq!(relayed(&mut home, 0, later), [(ANNEX, 0, 0b011)], "the large one is gone");
+    home.forget_worker(ANNEX);
+    assert_eq!(relayed(&mut home, 0, later), []);
+}
+
+#[test]
+fn a_copy_wishes_for_what_its_viewers_are_sent_or_wait_for_and_no_more() {
+    let t = crate::test_clock();
+    let (_, mut annex) = two_copies(t);
+    assert_eq!(wish(&mut annex, t), Some(u8::MAX), "nothing is known of the layers yet");
+    assert_eq!(pass(&mut annex, Some(0b111), packet(0, true, t), t).sent, [(key(2), 0)]);
+    assert_eq!(wish(&mut annex, t), Some(0b101), "one is sent, the largest is waited for");
+    assert_eq!(pass(&mut annex, Some(0b111), packet(2, true, t), t).sent, [(key(2), 2)]);
+    assert_eq!(wish(&mut annex, t), Some(0b100));
+    assert_eq!(wish(&mut annex, t), None);
+    pass(&mut annex, Some(0b011), packet(1, false, t), t);
+    assert_eq!(wish(&mut annex, t), Some(0b110), "the largest died");
+    annex.leave(SessionId(2), crate::model::Reason::Client, t);
+    assert_eq!(wish(&mut annex, t), Some(0), "nobody watches");
+}
+
+#[test]
+fn a_copy_that_knows_no_layers_asks_for_the_keyframe_of_the_largest() {
+    let t = crate::test_clock();
+    let (mut home, mut annex) = two_copies(t);
+    let soon = t + Duration::from_millis(2);
+    annex.handle_time(soon);
+    let asked = std::iter::from_fn(|| annex.poll_event())
+        .find(|event| matches!(event, RoomEvent::AskFar { .. }));
+    let highest = crate::relay::message::HIGHEST;
+    assert_eq!(asked, Some(RoomEvent::AskFar { at: HOME, track: camera().id, layer: highest }));
+    for layer in 0..2 {
+        pass(&mut home, None, packet(layer, false, t), t);
+    }
+    home.keyframe_asked(camera().id, highest, soon);
+    home.keyframe_asked(camera().id, highest, soon);
+    home.handle_time(soon);
+    let asks = std::iter::from_fn(|| home.poll_event())
+        .filter(|event| matches!(event, RoomEvent::AskKeyframe { layer: 1, .. }));
+    assert_eq!(asks.count(), 1);
+}
+
+#[test]
+fn a_receiver_elsewhere_that_stays_behind_is_named_to_the_sender_and_the_message_is_not_lost_before()
+ {
+    let t = crate::test_clock();
+    let (mut home, mut annex) = two_copies(t);
+    while home.poll_event().is_some() {}
+    while annex.poll_event().is_some() {}
+    let (mut here, mut there) = (Queues::default(), Queues::default());
+    let bytes = write_client_message(7, "chat", &[], b"hi");
+    let frame = Frame::parse(&bytes).unwrap();
+    home.message(Message { from: key(1), frame: &frame, reliable: true }, &mut here, t);
+    let Some(RoomEvent::Say(say)) = home.poll_event() else { panic!("it goes to the annex") };
+    there.full.push(key(2));
+    annex.hear_say(say, &mut there, t);
+    let patience = Duration::from_secs(15);
+    annex.retry_messages(&mut there, patience, t + patience / 2);
+    assert!(annex.poll_event().is_none(), "it waits");
+    assert!(here.queued.is_empty(), "and the sender is told nothing");
+    annex.retry_messages(&mut there, patience, t + patience);
+    let Some(RoomEvent::Taken { at, taken }) = annex.poll_event() else { panic!("an answer") };
+    assert_eq!((at, &taken.lost), (HOME, &vec!["kofi".to_owned()]));
+    home.hear_taken(ANNEX, taken, &mut here);
+    let reply = &here.queued[&key(1)][0];
+    let reply = Frame::parse(reply).unwrap();
+    assert_eq!((reply.id, reply.payload), (7, &br#"{"lost":["kofi"]}"#[..]));
+}
+
+#[test]
+fn a_message_is_answered_though_the_worker_of_its_receivers_is_gone() {
+    let t = crate::test_clock();
+    let (mut home, _) = two_copies(t);
+    let mut here = Queues::default();
+    let bytes = write_client_message(7, "chat", &[], b"hi");
+    let frame = Frame::parse(&bytes).unwrap();
+    home.message(Message { from: key(1), frame: &frame, reliable: true }, &mut here, t);
+    assert!(here.queued.is_empty());
+    home.forget_worker(ANNEX);
+    home.retry_messages(&mut here, Duration::from_secs(15), t);
+    assert_eq!(here.queued[&key(1)].len(), 1);
+}

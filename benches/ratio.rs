@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::sync::Barrier;
 use std::time::Duration;
 
 use support::Scene;
@@ -70,10 +71,42 @@ fn compare(viewers: usize, bwe: bool) {
     row("  worker, eight per wake", worker_eight, "µs");
 }
 
+/// Packets per second that each of `threads` workers carries, all running at the same time: only
+/// the workers' own time counts, not that of the clients that feed them.
+fn carried(threads: usize, viewers: usize) -> f64 {
+    let start = Barrier::new(threads);
+    let rates = std::thread::scope(|scope| {
+        let run = || {
+            let mut scene = Scene::broadcast(viewers);
+            start.wait();
+            let (mut time, mut sent) = (Duration::ZERO, 0);
+            for _ in 0..200 {
+                scene.settle(GAP);
+                let (took, out) = scene.frame(8, true);
+                time += took;
+                sent += out;
+            }
+            sent as f64 / time.as_secs_f64()
+        };
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<f64>>()
+    });
+    rates.iter().sum()
+}
+
+fn cores() {
+    let rounds = (0..5).map(|_| (carried(1, 50), carried(2, 50)));
+    let (one, ratio): (Vec<f64>, Vec<f64>) = rounds.map(|(one, two)| (one, two / one)).unzip();
+    println!("two workers on two threads, 50 viewers each");
+    row("  packets of two / packets of one", ratio, "");
+    row("  one", one.iter().map(|rate| rate / 1_000.0).collect(), "thousand/s");
+}
+
 fn main() {
     let wanted: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let wanted = if wanted.is_empty() { vec![10, 50, 200, 400] } else { wanted };
     for viewers in wanted {
         compare(viewers, true);
     }
+    cores();
 }

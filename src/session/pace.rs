@@ -21,8 +21,9 @@ pub(super) const START: Bitrate = Bitrate::mbps(3);
 const AT_ONCE: Duration = Duration::from_micros(100);
 
 /// How soon the pacer is woken when it wants to be at once and has nothing queued: after media,
-/// where it only keeps its books, and else, where it pads or probes (in steps of 2 ms).
-const REST_AFTER_MEDIA: Duration = Duration::from_millis(5);
+/// where it only keeps its books and the next media mostly comes first; and else, where it pads or
+/// probes (in steps of 2 ms).
+const REST_AFTER_MEDIA: Duration = Duration::from_millis(15);
 const REST: Duration = Duration::from_millis(1);
 
 /// A session that sent nothing for this long is idle. The estimator then wants no more than
@@ -88,6 +89,8 @@ pub(super) struct Pace {
     room: u64,
     /// Media was written since the engine was last at rest.
     media: bool,
+    /// The last pass gave out something else than media: it pads or probes.
+    padding: bool,
     /// When RTP last came out.
     active: Instant,
     written: u64,
@@ -104,6 +107,7 @@ impl Pace {
             size: 0,
             room: room(START),
             media: false,
+            padding: false,
             active: now,
             written: 0,
             looked: now,
@@ -155,9 +159,11 @@ impl Pace {
             self.unsent = 0;
             self.queued = 0;
         }
+        let padded = wish.sent.packets > wish.sent.first;
+        let pads = std::mem::replace(&mut self.padding, padded) || padded;
         let rest = match std::mem::take(&mut self.media) {
-            true => REST_AFTER_MEDIA,
-            false => REST,
+            true if !pads => REST_AFTER_MEDIA,
+            _ => REST,
         };
         let idle = now.saturating_duration_since(self.active) > IDLE_AFTER;
         Some(match wish.pacing {
@@ -244,6 +250,19 @@ mod tests {
         let wish = Wish { at: t + us(1), pacing: true, sent: one };
         assert_eq!(pace.rest(wish, t), None);
         assert_eq!(pace.rest(wish, t), Some(t + REST_AFTER_MEDIA));
+    }
+
+    #[test]
+    fn media_in_the_midst_of_a_probe_does_not_stop_it() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        let padding = Sent { packets: 1, first: 0, video: 0 };
+        let wish = Wish { at: t + us(1), pacing: true, sent: padding };
+        assert_eq!(pace.rest(wish, t), Some(t + REST));
+        pace.wrote(wrote(1), true);
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST));
+        pace.wrote(wrote(1), true);
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
     }
 
     #[test]

@@ -23,7 +23,8 @@ const CALM: u32 = 10;
 /// Busier than this the thread lets packets gather, up to [`HOLD`] at [`FULL`]. Packets of one
 /// moment share a wake of their viewer and a system call; when there is time to spare that is not
 /// worth a delay.
-const GATHER: f64 = 0.5;
+const GATHER: f64 = 0.1;
+const GATHERED: f64 = 0.5;
 const HOLD: Duration = Duration::from_millis(1);
 
 /// The load of one media thread.
@@ -66,7 +67,7 @@ impl Pressure {
         let load = self.busy.as_secs_f64() / time.as_secs_f64();
         let longest = self.longest;
         (self.since, self.busy, self.longest) = (ended, Duration::ZERO, Duration::ZERO);
-        self.hold = HOLD.mul_f64(((load - GATHER) / (FULL - GATHER)).clamp(0.0, 1.0));
+        self.hold = HOLD.mul_f64(((load - GATHER) / (GATHERED - GATHER)).clamp(0.0, 1.0));
         self.calm = if load < ROOM { self.calm + 1 } else { 0 };
         let before = self.shed;
         if load >= FULL {

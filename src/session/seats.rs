@@ -22,7 +22,7 @@ use crate::wire::sdp::{Direction, Outline};
 
 /// How long a packet is kept for retransmission: a few round trips. Browsers ask for a keyframe
 /// instead of what is older, and a viewer's memory is mostly this.
-const RTX_AGE: Duration = Duration::from_millis(1_200);
+const RTX_AGE: Duration = Duration::from_secs(1);
 
 /// Most packets kept per video stream, whatever their age.
 pub(super) const RTX_PACKETS: usize = 512;

@@ -88,6 +88,7 @@ fn carried(threads: usize, viewers: usize) -> f64 {
             }
             sent as f64 / time.as_secs_f64()
         };
+        #[expect(clippy::needless_collect, reason = "all run before the first is waited for")]
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
         all.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<f64>>()
     });

@@ -129,7 +129,7 @@ impl MediaThread {
         }
         self.shell.relays.flush(self.worker.id(), &self.neighbours, &mut self.shell.drops);
         let ended = self.write(woken);
-        if let Some(share) = self.shell.pressure.ticked(now, ended) {
+        if let Some(share) = self.shell.pressure.ticked(now, ended, cpu_time) {
             tracing::warn!(worker = %self.worker.id(), share = share.as_f64(), "a media thread sheds video");
             self.worker.handle(Input::Shed(share), now);
         }
@@ -293,6 +293,13 @@ impl Shell {
             self.slow.push(session);
         }
     }
+}
+
+/// CPU time that the calling thread has had.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The poller counts in whole milliseconds and rounds down; waking a fraction early would make

@@ -31,7 +31,7 @@ const CALM: Duration = Duration::from_secs(1);
 /// Packets of one moment share a wake of their viewer and a system call; when there is time to
 /// spare that is not worth a delay.
 const GATHER: f64 = 0.1;
-const GATHERED: f64 = 0.5;
+const GATHERED: f64 = 0.25;
 const HOLD: Duration = Duration::from_millis(1);
 
 /// The load of one media thread.

@@ -28,6 +28,9 @@ const BATCHES: usize = 16;
 /// Mails taken per tick; media is never kept waiting for longer than these take.
 const MAILS: usize = 64;
 
+/// A wait shorter than this is none: less than a sleep and a wake cost.
+const AT_ONCE: Duration = Duration::from_micros(60);
+
 const SOCKET: Token = Token(0);
 pub(super) const WAKE: Token = Token(1);
 
@@ -57,8 +60,9 @@ pub(super) struct Shell {
     delay: Histogram,
     lag: Histogram,
     reported: Option<Instant>,
-    /// When the last tick began.
+    /// When the last tick began, and when it ended.
     began: Option<Instant>,
+    ended: Option<Instant>,
     pressure: Pressure,
 }
 
@@ -74,11 +78,11 @@ impl MediaThread {
         let mut events = Events::with_capacity(4);
         let mut more = false;
         loop {
-            let now = Instant::now();
             let deadline = self.worker.deadline();
+            let rested = if more { Instant::now() } else { self.gather() };
             let wait = match deadline {
                 _ if more => Duration::ZERO,
-                Some(at) => at.saturating_duration_since(now).min(HEARTBEAT),
+                Some(at) => at.saturating_duration_since(rested).min(HEARTBEAT),
                 None => HEARTBEAT,
             };
             if let Err(error) = self.poll.poll(&mut events, Some(round_up(wait)))
@@ -87,12 +91,14 @@ impl MediaThread {
                 tracing::error!(%error, "a media thread cannot wait");
                 return;
             }
-            let woken = Instant::now();
-            let now = self.gather(woken);
+            let now = Instant::now();
+            // What was there at once may have come while packets were left to gather.
+            let at_once = now.saturating_duration_since(rested) < AT_ONCE;
+            let arrived = if at_once { self.shell.ended.unwrap_or(now) } else { now };
             if let Some(at) = deadline.filter(|at| *at <= now) {
                 self.shell.lag.observe(now.saturating_duration_since(at), 1);
             }
-            let (stop, left) = self.tick(now, woken);
+            let (stop, left) = self.tick(now, arrived);
             more = left;
             if stop && self.worker.is_idle() {
                 self.report(now);
@@ -101,19 +107,22 @@ impl MediaThread {
         }
     }
 
-    /// Under load lets packets gather for a moment; the time after that.
-    fn gather(&mut self, woken: Instant) -> Instant {
-        let from = self.shell.began.unwrap_or(woken) + self.shell.pressure.hold();
-        let wait = from.saturating_duration_since(woken);
-        if wait.is_zero() {
-            return woken;
+    /// Under load lets packets gather for a moment before they are looked for; the time after that.
+    /// Deadlines gather with them: none of them is finer than the millisecond that this lasts.
+    fn gather(&self) -> Instant {
+        let now = Instant::now();
+        let hold = self.shell.pressure.hold();
+        let until = self.shell.began.map_or(now, |began| began + hold);
+        let wait = until.saturating_duration_since(now);
+        if wait < AT_ONCE {
+            return now;
         }
         std::thread::sleep(wait);
         Instant::now()
     }
 
     /// One tick. Whether the thread is to stop, and whether more waits to be read.
-    fn tick(&mut self, now: Instant, woken: Instant) -> (bool, bool) {
+    fn tick(&mut self, now: Instant, arrived: Instant) -> (bool, bool) {
         self.shell.began = Some(now);
         let (stop, mails_left) = self.take_mails(now);
         let relays_left = self.take_relays(now);
@@ -128,7 +137,8 @@ impl MediaThread {
             self.shell.take(output, &self.neighbours, self.worker.id());
         }
         self.shell.relays.flush(self.worker.id(), &self.neighbours, &mut self.shell.drops);
-        let ended = self.write(woken);
+        let ended = self.write(arrived);
+        self.shell.ended = Some(ended);
         if let Some(share) = self.shell.pressure.ticked(now, ended, cpu_time) {
             tracing::warn!(worker = %self.worker.id(), share = share.as_f64(), "a media thread sheds video");
             self.worker.handle(Input::Shed(share), now);
@@ -250,6 +260,7 @@ impl Shell {
             lag: Histogram::default(),
             reported: None,
             began: None,
+            ended: None,
             pressure: Pressure::new(now),
         }
     }

@@ -280,6 +280,15 @@ impl Session {
         tracing::error!(%session, "a worker did not take a leave for five seconds");
     }
 
+    /// The worker ended the session without a word: its client closed the peer connection, or has
+    /// not read what it was told.
+    async fn over(&mut self) -> End {
+        if self.member.events.overflowed() {
+            let _ = self.tell(&too_slow()).await;
+        }
+        End::Goodbye
+    }
+
     async fn talk(&mut self) -> End {
         let doors = self.visitor.app.config.doors.clone();
         let mut pings = interval(doors.ping_every);
@@ -297,7 +306,7 @@ impl Session {
                     }
                 }
                 event = self.member.events.recv() => {
-                    let event = event.unwrap_or_else(too_slow);
+                    let Some(event) = event else { return self.over().await };
                     let last = matches!(event, Event::Goodbye { .. });
                     match self.tell(&event).await {
                         Ok(()) if last => return End::Goodbye,

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,7 @@ impl WorkerHandle {
 pub struct EventSender {
     events: mpsc::Sender<Event>,
     speakers: watch::Sender<Arc<[Speaker]>>,
+    overflowed: Arc<AtomicBool>,
 }
 
 /// A session's event queue: the control plane's end.
@@ -164,6 +166,7 @@ pub struct EventSender {
 pub struct EventReceiver {
     events: mpsc::Receiver<Event>,
     speakers: watch::Receiver<Arc<[Speaker]>>,
+    overflowed: Arc<AtomicBool>,
 }
 
 /// A queue for the events of one session.
@@ -171,7 +174,10 @@ pub struct EventReceiver {
 pub fn event_queue() -> (EventSender, EventReceiver) {
     let (event_in, events) = mpsc::channel(EVENTS);
     let (speakers_in, speakers) = watch::channel(Arc::from([]));
-    (EventSender { events: event_in, speakers: speakers_in }, EventReceiver { events, speakers })
+    let overflowed = Arc::new(AtomicBool::new(false));
+    let sender =
+        EventSender { events: event_in, speakers: speakers_in, overflowed: overflowed.clone() };
+    (sender, EventReceiver { events, speakers, overflowed })
 }
 
 impl EventSender {
@@ -185,12 +191,23 @@ impl EventSender {
                 self.speakers.send_replace(speakers);
                 Ok(())
             }
-            event => self.events.try_send(event).map_err(|_| Busy),
+            event => self.events.try_send(event).map_err(|error| {
+                if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                    self.overflowed.store(true, Ordering::Relaxed);
+                }
+                Busy
+            }),
         }
     }
 }
 
 impl EventReceiver {
+    /// Whether the queue ran over: then the session ended for that, and nothing could say so.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+
     /// The next event; `None` once the session is over and all was read. Safe to cancel.
     pub async fn recv(&mut self) -> Option<Event> {
         tokio::select! {

@@ -349,6 +349,7 @@ impl LoadThread {
     fn hear(&mut self, index: usize, told: Told) {
         let Some(Some(client)) = self.clients.get_mut(index) else { return };
         let now = self.common.clock.now();
+        let left = client.left;
         let result = match told {
             Told::Began(at) => {
                 client.moments.began = Some(at);
@@ -371,7 +372,8 @@ impl LoadThread {
                     self.handle_time(index, leg, now);
                 }
             }
-            Err(_) if self.ending.is_some() => self.retire(index),
+            // Who closes its peer connection may be let go before it closes the socket.
+            Err(_) if left || self.ending.is_some() => self.retire(index),
             Err(why) => self.fail(index, &why),
         }
     }

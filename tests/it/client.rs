@@ -183,7 +183,7 @@ impl Socket {
         }
     }
 
-    async fn frame(&mut self) -> Message {
+    pub async fn frame(&mut self) -> Message {
         let next = tokio::time::timeout(LIMIT, self.line.next()).await;
         next.expect("a frame in time").expect("an open socket").unwrap()
     }

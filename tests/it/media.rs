@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{LIMIT, Socket, TestServer, config};
 use crate::support::peer::{Peer, Wishes};
@@ -19,9 +20,13 @@ struct Person {
 
 impl Person {
     async fn join(server: &TestServer, room: &str, name: &str) -> Self {
+        let wishes = Wishes { audio: true, video: true, seats: 2, data: true };
+        Self::join_with(server, room, name, wishes).await
+    }
+
+    async fn join_with(server: &TestServer, room: &str, name: &str, wishes: Wishes) -> Self {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut peer = Peer::new(udp.local_addr().unwrap(), now());
-        let wishes = Wishes { audio: true, video: true, seats: 2, data: true };
         let (nid, sdp, _) = peer.offer(wishes);
         let mids: Vec<String> = peer.streams.iter().map(|stream| stream.mid.to_string()).collect();
         let tracks = json!([
@@ -202,5 +207,31 @@ async fn a_lost_socket_leaves_after_the_grace_time_and_a_closed_one_at_once() {
     let closing = tokio::spawn(mina.close());
     assert_eq!(ada.next("left").await["data"]["reason"], "client");
     closing.await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_closes_the_peer_connection_has_left_and_is_not_called_slow() {
+    let server = TestServer::start("closed-peer").await;
+    // With data channels this engine waits for the other side before it says that it closes.
+    let wishes = Wishes { audio: true, video: true, seats: 2, data: false };
+    let mut people = vec![
+        Person::join_with(&server, "r", "Ada", wishes).await,
+        Person::join_with(&server, "r", "Kofi", wishes).await,
+    ];
+    until(&mut people, |all| all.iter().all(|p| p.peer.connected), "both media paths").await;
+    people[1].peer.close(now());
+    people[1].breathe().await;
+    assert_eq!(people[0].socket.next("left").await["data"]["reason"], "client");
+    loop {
+        match people[1].socket.frame().await {
+            Message::Text(text) => assert!(!text.contains("goodbye"), "{text}"),
+            Message::Close(frame) => {
+                let code = frame.map_or(1005, |frame| u16::from(frame.code));
+                break assert_eq!(code, 1000, "the session is over, and nothing is wrong");
+            }
+            _ => {}
+        }
+    }
     server.stop().await;
 }

@@ -13,6 +13,12 @@ pub struct Vp8 {
     pub tl0: Option<u8>,
     /// Temporal layer.
     pub temporal: Option<u8>,
+    /// The frame leans on the temporal base layer only: from it on, its layer can be taken (Y).
+    pub layer_sync: bool,
+    /// No other frame leans on it (N).
+    pub non_reference: bool,
+    /// First packet of a frame.
+    pub begins: bool,
     /// First packet of a keyframe.
     pub keyframe: bool,
 }
@@ -26,8 +32,9 @@ impl Vp8 {
         let mut reader = Reader::new(payload);
         let mut vp8 = Self::default();
         let first = reader.u8()?;
-        let (extended, start, partition) = (first & 0x80 != 0, first & 0x10 != 0, first & 0x07);
-        if extended {
+        vp8.non_reference = first & 0x20 != 0;
+        vp8.begins = first & 0x10 != 0 && first & 0x07 == 0;
+        if first & 0x80 != 0 {
             let flags = reader.u8()?;
             if flags & 0x80 != 0 {
                 let id = reader.u8()?;
@@ -43,11 +50,13 @@ impl Vp8 {
             if flags & 0x30 != 0 {
                 let byte = reader.u8()?;
                 vp8.temporal = (flags & 0x20 != 0).then_some(byte >> 6);
+                // RFC 7741 section 4.2: without a temporal layer the bit means nothing.
+                vp8.layer_sync = flags & 0x20 != 0 && byte & 0x20 != 0;
             }
         }
         // RFC 7741 section 4.3: the lowest bit of the payload header is 0 in a keyframe.
         let header = reader.u8()?;
-        vp8.keyframe = start && partition == 0 && header & 0x01 == 0;
+        vp8.keyframe = vp8.begins && header & 0x01 == 0;
         Ok(vp8)
     }
 }
@@ -60,6 +69,8 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -84,5 +95,32 @@ mod tests {
             let _ = Vp8::parse(&[0x90, 0xf0, 0x92, 0x34, 0x56, 0x40, 0x10][..end]);
         }
         assert!(!starts_keyframe(&[]));
+    }
+
+    #[test]
+    fn temporal_layers_say_what_they_lean_on() {
+        // X, N, S; I, L, T; temporal 2 with Y.
+        let vp8 = Vp8::parse(&[0xb0, 0xe0, 0x92, 0x34, 0x56, 0xa0, 0x01]).unwrap();
+        assert_eq!((vp8.temporal, vp8.tl0), (Some(2), Some(0x56)));
+        assert!(vp8.layer_sync && vp8.non_reference && vp8.begins && !vp8.keyframe);
+        let vp8 = Vp8::parse(&[0x90, 0xe0, 0x92, 0x34, 0x56, 0x80, 0x01]).unwrap();
+        assert!(!vp8.layer_sync && !vp8.non_reference);
+        let key_index_only = Vp8::parse(&[0x91, 0x10, 0xe3, 0x00]).unwrap();
+        assert_eq!((key_index_only.temporal, key_index_only.layer_sync), (None, false));
+        assert!(!key_index_only.begins, "the second partition");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(
+            payload in proptest::collection::vec(any::<u8>(), 0..12),
+        ) {
+            if let Ok(vp8) = Vp8::parse(&payload) {
+                let most = if vp8.wide { 0x7fff } else { 0x7f };
+                prop_assert!(vp8.picture_id.unwrap_or(0) <= most);
+                prop_assert!(vp8.temporal.unwrap_or(0) <= 3);
+                prop_assert!(vp8.begins || !vp8.keyframe);
+            }
+        }
     }
 }

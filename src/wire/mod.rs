@@ -3,8 +3,10 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
 
 pub mod av1;
+pub mod bits;
 pub mod classify;
 pub mod data;
+pub mod descriptor;
 pub mod h264;
 pub mod rtp;
 pub mod sdp;

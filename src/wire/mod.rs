@@ -89,3 +89,6 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes(usize::from(len))?).map_err(|_| WireError)
     }
 }
+
+#[cfg(test)]
+mod tests;

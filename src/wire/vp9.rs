@@ -37,8 +37,6 @@ pub struct Vp9 {
     pub not_a_reference: bool,
     /// A scalability structure is there, see [`Scalability::parse`].
     pub scalability: bool,
-    /// Where `tl0` stands, from the front of the payload.
-    tl0_at: u8,
 }
 
 impl Vp9 {
@@ -83,11 +81,6 @@ impl Vp9 {
             vp9.inter_layer = layers & 0x01 != 0;
             if !vp9.flexible {
                 vp9.tl0 = Some(reader.u8()?);
-                vp9.tl0_at = match (vp9.picture_id, vp9.wide) {
-                    (None, _) => 2,
-                    (Some(_), false) => 3,
-                    (Some(_), true) => 4,
-                };
             }
         }
         if vp9.predicted && vp9.flexible {
@@ -123,7 +116,13 @@ impl Vp9 {
             }
         }
         if self.tl0.is_some() {
-            *bytes.get_mut(usize::from(self.tl0_at))? = tl0;
+            // Behind the flags, the picture id and the layers.
+            let at = match (self.picture_id, self.wide) {
+                (None, _) => 2,
+                (Some(_), false) => 3,
+                (Some(_), true) => 4,
+            };
+            *bytes.get_mut(at)? = tl0;
         }
         Some(copy)
     }

@@ -148,6 +148,18 @@ fn vp9_pictures_go_from_the_lowest_layer_to_the_marker() {
 }
 
 #[test]
+fn a_plain_vp9_stream_names_no_layers() {
+    let packets = recording!("vp9-plain");
+    for (at, packet) in packets.iter().enumerate() {
+        let vp9 = Vp9::parse(&packet.payload).unwrap();
+        assert_eq!((vp9.spatial, vp9.temporal, vp9.tl0), (None, None, None));
+        assert_eq!((vp9.starts_keyframe(), vp9.ends), (at == 0, packet.marker));
+        assert_eq!(vp9.scalability, at == 0);
+    }
+    assert_eq!(Scalability::parse(&packets[0].payload).unwrap().size(0), Some((960, 540)));
+}
+
+#[test]
 fn av1_sequences_begin_where_a_structure_comes() {
     for (name, packets) in with_descriptors().into_iter().filter(|(name, _)| name.contains("av1")) {
         let rids: BTreeSet<&str> = packets.iter().map(|packet| packet.rid).collect();

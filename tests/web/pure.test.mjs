@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodings } from '../../web/sdk/codecs.js';
 import { deviceError, within } from '../../web/sdk/errors.js';
 import { socketUrl } from '../../web/sdk/protocol.js';
 import { delay } from '../../web/sdk/reconnect.js';
@@ -16,15 +15,6 @@ test('waits grow from a third of a second to five seconds and never end', () => 
     assert.equal(at(tries, 1), 5000);
     assert.equal(at(tries, 0), 2500);
   }
-});
-
-test('the largest layer is always among those that Chromium keeps', () => {
-  const rids = (width) => encodings('camera', { width }, true).map((layer) => layer.rid);
-  assert.deepEqual(rids(1280), ['q', 'h', 'f']);
-  assert.deepEqual(rids(640), ['h', 'f']);
-  assert.deepEqual(rids(320), ['f']);
-  assert.equal(encodings('camera', { width: 640 }, false)[0].maxBitrate, 800_000);
-  assert.equal(encodings('screen', {}, true).length, 1);
 });
 
 test('a socket follows its page', () => {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
-import { afterEach, beforeEach, test } from 'node:test';
+import { afterEach, beforeEach, mock, test } from 'node:test';
 
 const fixtures = Object.fromEntries(readdirSync('tests/fixtures/protocol').map((file) => [
   file.replace('.json', ''),
@@ -44,12 +44,12 @@ class FakePeerConnection {
   createDataChannel(label) { return { label, readyState: 'connecting' }; }
   getTransceivers() { return this.transceivers; }
 
-  addTransceiver(what, { direction }) {
+  addTransceiver(what, { direction, sendEncodings }) {
     const kind = typeof what === 'string' ? what : what.kind;
     const transceiver = {
       mid: null, direction,
       receiver: { track: { kind } },
-      sender: { replaced: [], async replaceTrack(track) { this.replaced.push(track); } },
+      sender: fakeSender(sendEncodings),
     };
     this.transceivers.push(transceiver);
     return transceiver;
@@ -71,6 +71,17 @@ class FakePeerConnection {
 
   close() { this.closed = true; }
 }
+
+/** Remembers which encodings are on after each change. */
+const fakeSender = (list = [{}]) => ({
+  replaced: [], active: [],
+  async replaceTrack(track) { this.replaced.push(track); },
+  getParameters: () => ({ encodings: structuredClone(list) }),
+  async setParameters({ encodings }) {
+    list = encodings;
+    this.active.push(encodings.filter(({ active }) => active).map(({ rid }) => rid));
+  },
+});
 
 class FakeStream {
   constructor(tracks) { this.tracks = tracks; }
@@ -136,16 +147,16 @@ test('every message of the server is understood', async () => {
   await connect();
   const seen = [];
   for (const type of ['participantConnected', 'participantLeaving', 'participantDisconnected', 'trackPublished', 'trackUnpublished',
-    'trackMuted', 'activeSpeakersChanged', 'trackStreamStateChanged', 'trackSubscribed', 'disconnected']) {
+    'trackMuted', 'activeSpeakersChanged', 'trackStreamStateChanged', 'connectionQualityChanged', 'trackSubscribed', 'disconnected']) {
     room.on(type, () => seen.push(type));
   }
-  const order = ['seats', 'speakers', 'streamState', 'trackUpdated', 'leaving', 'unpublished', 'published', 'left', 'joined', 'pong', 'error-retry'];
+  const order = ['seats', 'speakers', 'streamState', 'quality', 'layers', 'stats', 'trackUpdated', 'leaving', 'unpublished', 'published', 'left', 'joined', 'pong', 'error-retry'];
   for (const name of order) sockets[0].hear(fixture(name));
   const end = event(room, 'disconnected');
   sockets[0].hear({ ...fixture('goodbye'), data: { reason: 'removed', retry: 'none', afterMs: 0 } });
   assert.deepEqual(await end, { reason: 'removed' });
   for (const type of ['participantConnected', 'participantLeaving', 'participantDisconnected', 'trackPublished', 'trackUnpublished',
-    'trackMuted', 'activeSpeakersChanged', 'trackStreamStateChanged', 'trackSubscribed']) {
+    'trackMuted', 'activeSpeakersChanged', 'trackStreamStateChanged', 'connectionQualityChanged', 'trackSubscribed']) {
     assert.ok(seen.includes(type), `${type} was emitted`);
   }
   const seated = sockets[0].said.find(({ type }) => type === 'seated');
@@ -250,4 +261,130 @@ test('leaving closes the socket in order and the peer connection with it', async
 test('a message over the limit is refused before it is sent', async () => {
   await connect();
   await assert.rejects(room.localParticipant.publishData(new Uint8Array(65_537)), { code: 'too-large' });
+});
+
+/** The server says something; resolves once all of it is carried out. */
+async function hears(...messages) {
+  for (const message of messages) sockets.at(-1).hear(message);
+  await new Promise(setImmediate);
+}
+
+/** Ada's camera, sitting in a seat of ours whose picture can be seen. */
+async function watching() {
+  await connect();
+  const publication = room.remoteParticipants.get('ada-3f9c').publication('camera');
+  const looks = [];
+  publication.attach({ srcObject: null, play: async () => {}, requestVideoFrameCallback: (look) => looks.push(look) });
+  await hears(fixture('seats'));
+  const frame = (after) => {
+    mock.method(performance, 'now', () => after);
+    for (const look of looks.splice(0)) look();
+    performance.now.mock.restore();
+  };
+  frame(Infinity);
+  assert.equal(publication.streamState, 'active');
+  return { publication, frame };
+}
+
+const streamState = (active, reason, trackId = 't0-2') => ({ type: 'streamState', seq: 9, data: { trackId, active, reason } });
+
+test('a picture that the network does not carry is paused with a reason, and goes on with a frame', async () => {
+  const { publication, frame } = await watching();
+  const states = [];
+  room.on('trackStreamStateChanged', ({ state, reason }) => states.push(`${state} ${reason}`.trim()));
+  await hears(streamState(false, 'bandwidth'));
+  assert.deepEqual([publication.streamState, publication.streamReason], ['paused', 'bandwidth']);
+  await hears({ ...fixture('seats'), data: { ...fixture('seats').data, rev: 4, occupied: [{ mid: '5', trackId: 't0-2' }] } });
+  frame(Infinity);
+  assert.equal(publication.streamState, 'paused', 'another seat and a late frame change nothing');
+  await hears(streamState(true, 'bandwidth'));
+  assert.deepEqual([publication.streamState, publication.streamReason], ['waiting', '']);
+  frame(Infinity);
+  assert.deepEqual(states, ['paused bandwidth', 'waiting bandwidth', 'active']);
+});
+
+test('a picture that was never paused does not wait because the server says that it goes on', async () => {
+  const { publication } = await watching();
+  await hears(streamState(true, 'overload'));
+  assert.equal(publication.streamState, 'active');
+});
+
+test('a pause and a bad word on a connection do not outlive the session', async () => {
+  const { publication } = await watching();
+  await hears(streamState(false, 'overload'), fixture('quality'));
+  const ada = room.remoteParticipants.get('ada-3f9c');
+  assert.deepEqual([ada.connectionQuality, ada.connectionQualityReason], ['poor', fixture('quality').data.participants[0].reason]);
+  const back = event(room, 'reconnected');
+  sockets[0].onclose();
+  await back;
+  assert.deepEqual([publication.streamState, publication.streamReason], ['waiting', '']);
+  assert.deepEqual([ada.connectionQuality, ada.connectionQualityReason], ['excellent', '']);
+});
+
+test('layers that nobody wants are switched off, and on again for the next track of the section', async () => {
+  const camera = track('video');
+  const publication = await room.localParticipant.publishTrack(camera, { source: 'camera' });
+  await connect();
+  const { sender } = publication.transceiver;
+  const layers = (rids, trackId = publication.id) => ({ type: 'layers', seq: 12, data: { trackId, rids } });
+  await hears(layers(['h']));
+  await hears(layers([]), layers(['h'], 't9-9'));
+  assert.deepEqual(sender.active, [['h'], []]);
+  await room.localParticipant.unpublishTrack(publication);
+  await room.localParticipant.publishTrack(track('video'), { source: 'camera' });
+  assert.deepEqual(sender.active.at(-1), ['h', 'f']);
+});
+
+test('a developer’s wish is told, in the words of the document, and again after a lost connection', async () => {
+  await connect();
+  const publication = room.remoteParticipants.get('ada-3f9c').publication('camera');
+  const said = (socket) => new Promise((resolve) => { socket.onsaid = (message) => { if (message.type === 'intents') resolve(message); }; });
+  const wish = said(sockets[0]);
+  publication.setVideoDimensions({ width: 1280, height: 720 });
+  publication.setPriority(128);
+  publication.setPinned(true);
+  const [{ height, priority, pinned }] = fixture('intents').data.tracks;
+  const expected = { type: 'intents', data: { tracks: [{ trackId: 't0-2', height, priority, pinned }] } };
+  assert.deepEqual(await wish, expected);
+  const back = event(room, 'reconnected');
+  sockets[0].onclose();
+  await back;
+  assert.deepEqual(await said(sockets[1]), expected);
+});
+
+/** What the browser counts, for any track. */
+const count = async () => new Map([
+  ['a', { id: 'a', type: 'codec', mimeType: 'video/VP8' }],
+  ['b', { id: 'b', type: 'inbound-rtp', kind: 'video', framesDecoded: 90, freezeCount: 1, jitter: 0.01, frameHeight: 180 }],
+]);
+
+test('statistics hold the browser’s figures and the server’s word on each seat', async () => {
+  const { publication } = await watching();
+  FakePeerConnection.all[0].getStats = count;
+  FakeSocket.server = (socket, { type, id }) => {
+    if (type === 'stats') queueMicrotask(() => socket.hear({ ...fixture('stats'), id }));
+  };
+  const stats = await room.getStats();
+  assert.equal(stats.get(publication.id).get('b').framesDecoded, 90);
+  assert.deepEqual(stats.server, { estimate: 1_200_000, rtt: 25 });
+  const request = sockets[0].said.find(({ type }) => type === 'stats');
+  assert.deepEqual({ ...request, id: 9 }, fixture('stats-request'));
+  const seat = stats.seats.find(({ trackId }) => trackId === publication.id);
+  const [word] = fixture('stats').data.seats;
+  for (const [name, value] of Object.entries(word)) assert.deepEqual(seat[name], value, name);
+  assert.deepEqual([seat.identity, seat.source, seat.framesDecoded, seat.freezeCount, seat.frameHeight], ['ada-3f9c', 'camera', 90, 1, 180]);
+  assert.deepEqual(stats.seats.map(({ source }) => source), ['microphone', 'camera']);
+});
+
+test('a server that knows no statistics is asked once', async () => {
+  await watching();
+  FakePeerConnection.all[0].getStats = count;
+  FakeSocket.server = (socket, { id }) => {
+    queueMicrotask(() => socket.hear({ ...fixture('error'), id, data: { code: 'bad-message', message: 'Unknown.', retryable: false } }));
+  };
+  for (let n = 0; n < 3; n += 1) {
+    const stats = await room.getStats();
+    assert.deepEqual([stats.server, stats.seats.length, stats.seats[1].framesDecoded], [null, 2, 90]);
+  }
+  assert.equal(sockets[0].said.filter(({ type }) => type === 'stats').length, 1);
 });

@@ -16,6 +16,10 @@ export class Participant {
   joinedAt = 0;
   isSpeaking = false;
   audioLevel = 0;
+  /** @type {import('./protocol.js').Quality} */
+  connectionQuality = 'excellent';
+  /** Why, in a sentence; empty while nothing was said. */
+  connectionQualityReason = '';
   /** @type {Record<string, string>} */
   attributes = {};
   /** @type {Map<string, any>} track id → publication */
@@ -158,7 +162,7 @@ export class LocalParticipant extends Participant {
    * @param {MediaTrackConstraints & {simulcast?: boolean}} [options]
    */
   async #setCamera(on, options = {}) {
-    const { simulcast = false, ...constraints } = options;
+    const { simulcast, ...constraints } = options;
     const publication = this.#room.localPublication('camera');
     if (!publication) {
       if (!on) return undefined;

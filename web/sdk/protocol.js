@@ -72,6 +72,38 @@
  */
 
 /**
+ * What a viewer wants of a video track; one that is not named is not wanted.
+ * @typedef {object} Intent
+ * @property {string} trackId
+ * @property {number} height  device pixels
+ * @property {number} [priority]
+ * @property {boolean} [pinned]
+ */
+
+/** @typedef {'excellent' | 'good' | 'poor' | 'lost'} Quality */
+
+/**
+ * How the server serves one seat.
+ * @typedef {object} SeatStats
+ * @property {string} trackId
+ * @property {string} mid
+ * @property {{height: number}} wanted
+ * @property {{rid: string | null, temporal: number | null}} served
+ * @property {number} bitrate  bits per second
+ * @property {'none' | 'bandwidth' | 'publisherLimited' | 'waitingKeyframe' | 'notVisible' | 'codec' | 'muted' | 'overload'} reason
+ *   why it is less than wanted
+ * @property {number} loss  0 to 1
+ * @property {boolean} paused
+ */
+
+/**
+ * @typedef {object} ServerStats
+ * @property {number} estimate  bits per second that the way to this client carries
+ * @property {number | null} rtt  ms
+ * @property {SeatStats[]} seats
+ */
+
+/**
  * @typedef {object} Envelope
  * @property {string} type
  * @property {number} [id]

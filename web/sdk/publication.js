@@ -3,7 +3,7 @@
 /** @typedef {import('./protocol.js').TrackInfo} TrackInfo */
 /** @typedef {import('./protocol.js').Source} Source */
 /** @typedef {import('./protocol.js').OfferedTrack} OfferedTrack */
-/** @typedef {'active' | 'waiting' | 'unseated' | 'codec'} StreamState */
+/** @typedef {'active' | 'waiting' | 'unseated' | 'codec' | 'paused'} StreamState */
 
 /** A track in a room: somebody's camera, microphone or screen. */
 export class TrackPublication {
@@ -70,10 +70,24 @@ export class TrackPublication {
 export class RemoteTrackPublication extends TrackPublication {
   /** @type {StreamState} */
   streamState = 'waiting';
+  /** Why it is `paused` or `codec`: the server's word. */
+  streamReason = '';
+  /** Whether an element has ever shown it. Until then it counts as shown: somebody may read `track` instead. */
+  attached = false;
+  /** What a developer asked for; a height of 0 leaves it to what the page shows. */
+  asked = { touched: false, subscribed: true, height: 0, priority: 0, pinned: false };
   /** @type {MediaStream | null} */
   #stream = null;
   /** @type {(element: HTMLMediaElement, error: unknown) => void} */
   onPlayed = () => {};
+  /** What is wanted of it may have changed. */
+  onIntent = () => {};
+
+  /** @param {TrackInfo} info */
+  constructor(info) {
+    super(info);
+    if (info.source === 'screen') this.asked.priority = 128;
+  }
 
   get isSubscribed() { return this.track !== null; }
   get stream() { return this.#stream; }
@@ -87,6 +101,44 @@ export class RemoteTrackPublication extends TrackPublication {
     this.track = track;
     this.#stream = track ? new MediaStream([track]) : null;
     for (const element of this.elements) this.show(element);
+  }
+
+  /**
+   * A picture of this height in device pixels is wanted, shown or not; null: what the page shows decides.
+   * @param {{width?: number, height: number} | null} size
+   */
+  setVideoDimensions(size) {
+    this.#ask({ height: Math.round(size?.height ?? 0) });
+  }
+
+  /**
+   * Off: nothing of it is sent here, whatever the page shows.
+   * @param {boolean} on
+   */
+  setSubscribed(on) {
+    this.#ask({ subscribed: on });
+  }
+
+  /**
+   * Higher ones are served first when the connection does not carry everything.
+   * @param {number} priority  0 to 255
+   */
+  setPriority(priority) {
+    this.#ask({ priority: Math.min(255, Math.max(0, Math.round(priority))) });
+  }
+
+  /**
+   * Pinned ones are served before all others.
+   * @param {boolean} on
+   */
+  setPinned(on) {
+    this.#ask({ pinned: on });
+  }
+
+  /** @param {Partial<RemoteTrackPublication['asked']>} what */
+  #ask(what) {
+    Object.assign(this.asked, what, { touched: true });
+    this.onIntent();
   }
 
   /**
@@ -117,7 +169,15 @@ export class RemoteTrackPublication extends TrackPublication {
   attach(element) {
     super.attach(element);
     if (this.streamState === 'waiting') this.#watch(element);
+    this.attached = true;
+    this.onIntent();
     return element;
+  }
+
+  /** @param {HTMLMediaElement} [element] */
+  detach(element) {
+    super.detach(element);
+    this.onIntent();
   }
 
   /** @param {HTMLMediaElement} element */
@@ -144,9 +204,9 @@ export class LocalTrackPublication extends TrackPublication {
    * @param {Source} options.source
    * @param {string} [options.name]
    * @param {boolean} [options.muted]
-   * @param {boolean} [options.simulcast]
+   * @param {boolean} [options.simulcast]  several sizes at once, as many as the picture allows
    */
-  constructor({ track, source, name, muted = false, simulcast = false }) {
+  constructor({ track, source, name, muted = false, simulcast = source === 'camera' }) {
     const kind = track.kind === 'audio' ? 'audio' : 'video';
     super({ id: '', source, kind, muted, ...(name ? { name } : {}) });
     this.cid = `${source}-${Math.random().toString(36).slice(2, 10)}`;

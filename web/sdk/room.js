@@ -1,16 +1,18 @@
 // @ts-check
 
-import { encodings, preferCodecs } from './codecs.js';
+import { encodings, preferCodecs, sendingSection, switchLayers } from './codecs.js';
 import { listDevices } from './capture.js';
 import { Messages } from './messages.js';
 import { Emitter } from './emitter.js';
 import { FanlightError, within } from './errors.js';
+import { Intents, View } from './intents.js';
 import { LocalParticipant, RemoteParticipant } from './participant.js';
 import { Peer } from './peer.js';
 import { LocalTrackPublication, RemoteTrackPublication } from './publication.js';
 import { delay } from './reconnect.js';
 import { Seats } from './seats.js';
 import { Signal } from './signal.js';
+import { gather } from './stats.js';
 
 /** @typedef {import('./protocol.js').Envelope} Envelope */
 /** @typedef {import('./protocol.js').ParticipantInfo} ParticipantInfo */
@@ -29,6 +31,9 @@ import { Signal } from './signal.js';
 
 /** The whole of joining, at most. */
 const JOIN_MS = 20_000;
+
+/** The server's part of the statistics comes within this time or is left out. */
+const STATS_MS = 3000;
 
 /** A room: who is in it, what they publish, and the way to them. */
 export class Room extends Emitter {
@@ -61,6 +66,21 @@ export class Room extends Emitter {
   /** @type {Set<HTMLMediaElement>} */
   #blocked = new Set();
   #messages = new Messages(this);
+  /** @type {Intents} */
+  #intents;
+  /** A server that does not know the question counts it as a fault. @type {Signal | null} */
+  #mute = null;
+
+  /**
+   * @param {{adaptiveStream?: boolean}} [options]  `adaptiveStream` (true): what the page shows decides what is
+   *   sent here; false: every picture at full size, unless a publication is asked for otherwise
+   */
+  constructor({ adaptiveStream = true } = {}) {
+    super();
+    // Outside of a page, in a test or a worker, nothing is shown.
+    const measured = adaptiveStream && 'ResizeObserver' in globalThis;
+    this.#intents = new Intents(() => this.#remotePublications(), measured && ((changed) => new View(changed)));
+  }
 
   /**
    * Joins. Tracks that were published before go with the first offer.
@@ -125,14 +145,22 @@ export class Room extends Emitter {
     return listDevices(kind);
   }
 
-  /** @returns {Promise<Map<string, RTCStatsReport>>} track id → what the browser counts of it */
+  /** @returns {Promise<import('./stats.js').Stats>} track id → what the browser counts of it, and the server's word */
   async getStats() {
-    /** @type {Map<string, RTCStatsReport>} */
-    const stats = new Map();
-    for (const publication of [...this.localPublications, ...this.#remotePublications()]) {
-      if (publication.track && this.#peer) stats.set(publication.id, await this.#peer.pc.getStats(publication.track));
+    const answer = await this.#serverStats();
+    return gather(this.#peer?.pc, this.localPublications, this.remoteParticipants.values(), answer);
+  }
+
+  async #serverStats() {
+    const signal = this.#signal;
+    if (!signal || signal === this.#mute) return null;
+    try {
+      const { type, data } = await within(signal.request('stats', {}), STATS_MS, 'Statistics');
+      return type === 'stats' ? data : null;
+    } catch (error) {
+      if (error instanceof FanlightError && error.code === 'bad-message') this.#mute = signal;
+      return null;
     }
-    return stats;
   }
 
   /** @param {import('./protocol.js').Source} source */
@@ -228,6 +256,7 @@ export class Room extends Emitter {
     this.#inbox = this.#enter(welcome, peer);
     await this.#inbox;
     this.#messages.use(peer, welcome.limits.dataBytes);
+    this.#intents.start((tracks) => line.send('intents', { tracks }));
   }
 
   /**
@@ -303,9 +332,15 @@ export class Room extends Emitter {
     this.#signal = null;
     this.#peer = null;
     this.#messages.drop();
+    this.#intents.stop();
     this.activeSpeakers = [];
-    for (const participant of [this.localParticipant, ...this.remoteParticipants.values()]) participant.isSpeaking = false;
-    for (const publication of this.#remotePublications()) publication.place(null);
+    for (const participant of this.#everybody()) {
+      Object.assign(participant, { isSpeaking: false, connectionQuality: 'excellent', connectionQualityReason: '' });
+    }
+    for (const publication of this.#remotePublications()) {
+      Object.assign(publication, { streamState: 'waiting', streamReason: '' });
+      publication.place(null);
+    }
     for (const publication of this.localPublications) {
       publication.transceiver = null;
       publication.info = { ...publication.info, id: '' };
@@ -349,6 +384,8 @@ export class Room extends Emitter {
       case 'trackUpdated': this.#trackUpdated(data.identity, data.track); break;
       case 'speakers': this.#speakers(data.speakers); break;
       case 'streamState': this.#streamState(data); break;
+      case 'layers': this.#layers(data); break;
+      case 'quality': this.#quality(data.participants); break;
       case 'goodbye': this.#goodbye(data); break;
       default: break;
     }
@@ -403,9 +440,11 @@ export class Room extends Emitter {
     if (!participant || participant.trackPublications.has(track.id)) return;
     const publication = new RemoteTrackPublication(track);
     publication.onPlayed = (element, error) => this.#played(element, error);
+    publication.onIntent = () => this.#intents.changed();
     participant.trackPublications.set(track.id, publication);
     this.emit('trackPublished', { publication, participant });
     this.#seats?.refresh();
+    this.#intents.changed();
   }
 
   /**
@@ -421,6 +460,7 @@ export class Room extends Emitter {
     if (track) this.emit('trackUnsubscribed', { track, publication, participant });
     publication.detach();
     participant.trackPublications.delete(id);
+    this.#intents.changed();
     this.emit('trackUnpublished', { publication, participant });
   }
 
@@ -443,7 +483,7 @@ export class Room extends Emitter {
   /** @param {{identity: string, level: number}[]} speakers */
   #speakers(speakers) {
     const levels = new Map(speakers.map(({ identity, level }) => [identity, level]));
-    const everybody = [this.localParticipant, ...this.remoteParticipants.values()];
+    const everybody = this.#everybody();
     for (const participant of everybody) {
       participant.isSpeaking = levels.has(participant.identity);
       participant.audioLevel = levels.get(participant.identity) ?? 0;
@@ -454,13 +494,33 @@ export class Room extends Emitter {
   }
 
   /** @param {{trackId: string, active: boolean, reason: string, viewer?: string}} data */
-  #streamState({ trackId, active, viewer }) {
+  #streamState({ trackId, active, reason, viewer }) {
     if (viewer) return;
     for (const participant of this.remoteParticipants.values()) {
+      /** @type {RemoteTrackPublication | undefined} */
       const publication = participant.trackPublications.get(trackId);
-      if (!publication) continue;
-      publication.streamState = active ? 'waiting' : 'codec';
-      this.emit('trackStreamStateChanged', { publication, participant, state: publication.streamState });
+      // What goes on without having been paused needs no wait for a frame.
+      if (!publication || (active && !['paused', 'codec'].includes(publication.streamState))) continue;
+      const state = active ? 'waiting' : reason === 'codec' ? 'codec' : 'paused';
+      Object.assign(publication, { streamState: state, streamReason: active ? '' : reason });
+      this.emit('trackStreamStateChanged', { publication, participant, state, reason });
+      if (active && publication.track) this.#seats?.await(publication);
+    }
+  }
+
+  /** @param {{trackId: string, rids: string[]}} data  which encodings of a track of ours somebody wants */
+  #layers({ trackId, rids }) {
+    const sender = this.localPublications.find(({ id }) => id === trackId)?.transceiver?.sender;
+    if (sender) void switchLayers(sender, rids);
+  }
+
+  /** @param {{identity: string, level: import('./protocol.js').Quality, reason: string}[]} list */
+  #quality(list) {
+    for (const { identity, level, reason } of list) {
+      const participant = this.#everybody().find((one) => one.identity === identity);
+      if (!participant) continue;
+      Object.assign(participant, { connectionQuality: level, connectionQualityReason: reason });
+      this.emit('connectionQualityChanged', { participant, level, reason });
     }
   }
 
@@ -485,12 +545,12 @@ export class Room extends Emitter {
       unsubscribed: (publication, track) =>
         this.emit('trackUnsubscribed', { track, publication, participant: owner(publication) }),
       changed: (publication) =>
-        this.emit('trackStreamStateChanged', { publication, participant: owner(publication), state: publication.streamState }),
+        this.emit('trackStreamStateChanged', { publication, participant: owner(publication), state: publication.streamState, reason: '' }),
     });
   }
 
   /**
-   * Gives a publication a section of its own. Never `addTrack`: that would take one of the seats.
+   * Gives a publication a section of its own.
    * @param {Peer} peer
    * @param {LocalTrackPublication} publication
    */
@@ -501,11 +561,13 @@ export class Room extends Emitter {
     if (spare) {
       publication.transceiver = spare;
       void spare.sender.replaceTrack(track);
+      // What was switched off for the track before is wanted again until the server says otherwise.
+      void switchLayers(spare.sender, ['*']);
       return;
     }
     const size = track?.getSettings?.() ?? {};
     const sendEncodings = kind === 'video' ? encodings(source, size, simulcast) : undefined;
-    publication.transceiver = peer.pc.addTransceiver(track ?? kind, { direction: 'sendonly', sendEncodings });
+    publication.transceiver = sendingSection(peer.pc, track ?? kind, sendEncodings);
     if (kind === 'video') preferCodecs(publication.transceiver, true);
   }
 
@@ -519,6 +581,11 @@ export class Room extends Emitter {
   #withdraw(publication) {
     publication.withdrawn = true;
     this.localPublications = this.localPublications.filter((known) => known !== publication);
+  }
+
+  /** @returns {Participant[]} */
+  #everybody() {
+    return [this.localParticipant, ...this.remoteParticipants.values()];
   }
 
   /** @returns {RemoteTrackPublication[]} */

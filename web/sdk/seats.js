@@ -87,6 +87,8 @@ export class Seats {
 
   /** @param {RemoteTrackPublication} publication */
   #watch(publication) {
+    // The server says when it goes on; a frame that was on its way does not.
+    if (publication.streamState === 'paused') return undefined;
     if (publication.kind === 'audio') return this.#state(publication.id, 'active');
     this.#state(publication.id, 'waiting');
     const { track } = publication;

@@ -10,7 +10,7 @@ import { ending, sentence } from './words.js';
 const CHANGES = [
   'participantConnected', 'participantDisconnected', 'trackPublished', 'trackUnpublished', 'trackSubscribed',
   'trackUnsubscribed', 'trackMuted', 'trackUnmuted', 'localTrackPublished', 'activeSpeakersChanged',
-  'trackStreamStateChanged', 'connectionStateChanged', 'audioPlaybackStatusChanged', 'reconnected',
+  'trackStreamStateChanged', 'connectionQualityChanged', 'connectionStateChanged', 'audioPlaybackStatusChanged', 'reconnected',
 ];
 
 /** @param {{room: any, since: number, onEnd: (why: string) => void}} props */

@@ -22,6 +22,18 @@ export function Icon({ name, off = false }) {
   </svg>`;
 }
 
+/**
+ * How many of three bars a connection has; none of them is struck through.
+ * @param {{lit: number}} props
+ */
+export function Bars({ lit }) {
+  const bars = ['M5 19v-4', 'M12 19v-9', 'M19 19V5'];
+  return html`<svg class="icon bars" viewBox="0 0 24 24" aria-hidden="true">
+    ${bars.map((bar, n) => html`<path d=${bar} class=${n < lit ? '' : 'faint'} />`)}
+    ${lit === 0 && html`<path d=${PATHS.strike} />`}
+  </svg>`;
+}
+
 /** The fan-shaped window. */
 export function Mark() {
   return html`<svg class="mark" viewBox="0 0 34 22" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2">

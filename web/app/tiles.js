@@ -1,8 +1,8 @@
 // @ts-check
 import { html, useEffect, useLayoutEffect, useRef, useState } from '/vendor/preact-htm.js';
 import { layout } from './grid.js';
-import { Icon } from './icons.js';
-import { colour, initials } from './words.js';
+import { Bars, Icon } from './icons.js';
+import { absence, colour, connection, initials } from './words.js';
 
 /**
  * Everybody and every shared screen, as large as fits. Screens come first; nobody else ever jumps.
@@ -94,6 +94,7 @@ function Tile({ participant, publication, microphone, own, screen, place }) {
     ${!shown && html`<div class="face"><${Initials} participant=${participant} /><span class="why">${why}</span></div>`}
     <div class="plate">
       ${muted && html`<${Icon} name="microphone" off=${true} /><b class="hidden">Muted</b>`}
+      ${!screen && html`<${Quality} participant=${participant} />`}
       <span>${screen ? label : own ? 'You' : participant.name}</span>
       ${participant.isSpeaking && !screen && html`<b class="hidden">speaking</b>`}
     </div>
@@ -108,9 +109,16 @@ function Tile({ participant, publication, microphone, own, screen, place }) {
 function picture(publication, own) {
   if (!publication || publication.isMuted) return { shown: false, why: '' };
   if (own) return { shown: publication.track !== null, why: '' };
-  const why = { active: '', waiting: 'Connecting …', unseated: 'Not shown', codec: 'Your browser cannot show this picture' };
-  const state = /** @type {keyof typeof why} */ (publication.streamState);
-  return { shown: state === 'active' && publication.track !== null, why: why[state] || 'Connecting …' };
+  const { streamState, streamReason, track } = publication;
+  return { shown: streamState === 'active' && track !== null, why: absence(streamState, streamReason) };
+}
+
+/** A word on somebody's connection when it does badly. @param {any} props */
+function Quality({ participant: { connectionQuality, connectionQualityReason } }) {
+  const words = connection(connectionQuality, connectionQualityReason);
+  return words && html`<em class="quality" title=${words}>
+    <${Bars} lit=${connectionQuality === 'poor' ? 1 : 0} /><b class="hidden">${words}</b>
+  </em>`;
 }
 
 /** @param {any} props */

@@ -42,6 +42,36 @@ export function ending(reason) {
   return ENDS[reason] ?? SENTENCES[reason] ?? 'The call has ended.';
 }
 
+/** @type {Record<string, string>} */
+const PAUSES = {
+  bandwidth: 'Paused: your connection is slow',
+  overload: 'Paused: the server is busy',
+  publisherLimited: 'Paused: their connection is slow',
+};
+
+/**
+ * What stands in place of a picture.
+ * @param {string} state  of the stream
+ * @param {string} reason
+ */
+export function absence(state, reason) {
+  if (state === 'paused') return PAUSES[reason] ?? 'Paused';
+  if (state === 'unseated') return 'Not shown';
+  return state === 'codec' ? 'Your browser cannot show this picture' : 'Connecting …';
+}
+
+/** @type {Record<string, string>} */
+const CONNECTIONS = { poor: 'Poor connection', lost: 'Connection lost' };
+
+/**
+ * What is to be said of somebody's connection; empty while it does well.
+ * @param {string} level
+ * @param {string} reason  the server's sentence
+ */
+export function connection(level, reason) {
+  return CONNECTIONS[level] ? reason || CONNECTIONS[level] : '';
+}
+
 const FIRST = ['blue', 'calm', 'early', 'green', 'kind', 'light', 'quiet', 'silver', 'warm', 'wide'];
 const SECOND = ['otter', 'harbour', 'lantern', 'meadow', 'maple', 'river', 'robin', 'swallow', 'window', 'willow'];
 

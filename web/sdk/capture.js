@@ -40,7 +40,6 @@ export async function captureScreen(options = {}) {
   try {
     const stream = await media.getDisplayMedia({ video: { frameRate: { max: 15 } }, audio: true, ...options });
     const [video] = stream.getVideoTracks();
-    if ('contentHint' in video) video.contentHint = 'detail';
     return [video, stream.getAudioTracks()[0]];
   } catch (error) {
     throw deviceError(error);

@@ -225,6 +225,8 @@ export class LocalTrackPublication extends TrackPublication {
    */
   use(track) {
     this.track = track;
+    // A screen is to be read: rather fewer pictures than smaller ones.
+    if (this.source === 'screen' && track?.contentHint === '') track.contentHint = 'detail';
     this.#stream = track ? new MediaStream([track]) : null;
     for (const element of this.elements) this.show(element);
   }

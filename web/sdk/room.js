@@ -69,7 +69,7 @@ export class Room extends Emitter {
   /** @type {Intents} */
   #intents;
   /** A server that does not know the question counts it as a fault. @type {Signal | null} */
-  #mute = null;
+  #noStats = null;
 
   /**
    * @param {{adaptiveStream?: boolean}} [options]  `adaptiveStream` (true): what the page shows decides what is
@@ -153,12 +153,12 @@ export class Room extends Emitter {
 
   async #serverStats() {
     const signal = this.#signal;
-    if (!signal || signal === this.#mute) return null;
+    if (!signal || signal === this.#noStats) return null;
     try {
       const { type, data } = await within(signal.request('stats', {}), STATS_MS, 'Statistics');
       return type === 'stats' ? data : null;
     } catch (error) {
-      if (error instanceof FanlightError && error.code === 'bad-message') this.#mute = signal;
+      if (error instanceof FanlightError && error.code === 'bad-message') this.#noStats = signal;
       return null;
     }
   }
@@ -256,7 +256,7 @@ export class Room extends Emitter {
     this.#inbox = this.#enter(welcome, peer);
     await this.#inbox;
     this.#messages.use(peer, welcome.limits.dataBytes);
-    this.#intents.start((tracks) => line.send('intents', { tracks }));
+    if (attempt === this.#attempt) this.#intents.start((tracks) => line.send('intents', { tracks }));
   }
 
   /**

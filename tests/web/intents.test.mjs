@@ -87,18 +87,18 @@ function scene(publications, { measured = true } = {}) {
 test('what is shown or larger is told within a tenth of a second, all at once', () => {
   const [a, b] = [video('a'), video('b')];
   const { intents, said, say, show, view } = scene([a, b]);
-  const places = [a.attach(element(180)), b.attach(element(0))];
+  const places = [a.attach(element(180)), b.attach(element(360))];
   intents.start(say);
   assert.deepEqual(view.followed, places);
   pass(99);
   assert.deepEqual(said, []);
   pass(1);
-  assert.deepEqual(said, [[100, 'a 180']]);
+  assert.deepEqual(said, [[100, 'a 180, b 360']]);
   show(places[0], 360);
   pass(50);
-  show(places[1], 360);
+  show(places[1], 720);
   pass(50);
-  assert.deepEqual(said.slice(1), [[200, 'a 360, b 360']]);
+  assert.deepEqual(said.slice(1), [[200, 'a 360, b 720']]);
   pass(MINUTE);
   assert.equal(said.length, 2, 'and nothing more without a change');
 });
@@ -191,7 +191,32 @@ test('a list of nothing is told when pictures are there, and none when there are
   publications.push(one);
   intents.changed();
   pass(MINUTE);
-  assert.deepEqual(said.map(([, list]) => list), ['']);
+  assert.deepEqual(said.map(([, list]) => list), ['a 20', '']);
+});
+
+test('a track that the page has not laid out yet stays on at its smallest for a second, once', () => {
+  const [a, b] = [video('a'), video('b')];
+  const { intents, said, say, show } = scene([a, b]);
+  const places = [a.attach(element(0)), b.attach(element(0))];
+  intents.start(say);
+  pass(150);
+  show(places[0], 360);
+  pass(MINUTE);
+  intents.changed();
+  pass(MINUTE);
+  assert.deepEqual(said, [[100, 'a 20, b 20'], [250, 'a 360, b 20'], [1000, 'a 360']]);
+});
+
+test('what a developer does not want or wants smaller waits for nothing', () => {
+  const [a, b] = [video('a'), video('b')];
+  const { intents, said, say } = scene([a, b]);
+  for (const one of [a, b]) one.attach(element(720));
+  intents.start(say);
+  pass(100);
+  a.setSubscribed(false);
+  b.setVideoDimensions({ height: 180 });
+  pass(100);
+  assert.deepEqual(said.slice(1), [[200, 'b 180']]);
 });
 
 test('without measuring nothing is said until a developer asks for something', () => {

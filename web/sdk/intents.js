@@ -8,7 +8,7 @@
 /** What is shown anew or larger is told this soon: time for the page to lay out, and ten messages a second at most. */
 const UP_MS = 100;
 
-/** What is hidden or smaller is told this late: scrolling past and back must not cost a keyframe. */
+/** What the page hides or shrinks is told this late: scrolling past and back must not cost a keyframe. */
 const DOWN_MS = 1000;
 
 /** Heights are whole multiples of this, as those of all usual pictures are. */
@@ -122,24 +122,30 @@ export class Intents {
     /** @type {Map<string, Intent>} */
     const list = new Map();
     let wait = Infinity;
+    /** @type {Map<string, number>} */
+    const less = new Map();
     for (const publication of this.videos()) {
-      const { id } = publication;
-      const before = this.#told?.get(id);
+      const { id, asked } = publication;
+      const told = this.#told?.get(id);
       const intent = intentOf(publication, view && ((element) => view.height(element)));
-      const step = before ? (intent?.height ?? 0) - before.height : 0;
+      const decided = asked.height || !asked.subscribed;
+      if (told && intent && !decided && Math.abs(intent.height - told.height) <= STEP) intent.height = told.height;
+      // The page may still be laying out what is new: the smallest picture is there meanwhile.
+      const before = told ?? { trackId: id, height: STEP };
       // Clocks are set back at times; a wait must not grow by that.
       const since = Math.min(this.#less.get(id) ?? now, now);
       const left = since + DOWN_MS - now;
-      if (before && intent && Math.abs(step) <= STEP && !publication.asked.height) intent.height = before.height;
-      if (before && (!intent || intent.height < before.height) && left > 0) {
-        this.#less.set(id, since);
+      const lower = !intent || intent.height < before.height;
+      if (lower && !decided && left > 0) {
         list.set(id, { ...(intent ?? before), height: before.height });
         wait = Math.min(wait, left);
-      } else {
-        this.#less.delete(id);
-        if (intent) list.set(id, intent);
+      } else if (intent) {
+        list.set(id, intent);
+        continue;
       }
+      if (lower) less.set(id, since);
     }
+    this.#less = less;
     return { list, wait };
   }
 }

@@ -75,19 +75,13 @@ export class RemoteTrackPublication extends TrackPublication {
   /** Whether an element has ever shown it. Until then it counts as shown: somebody may read `track` instead. */
   attached = false;
   /** What a developer asked for; a height of 0 leaves it to what the page shows. */
-  asked = { touched: false, subscribed: true, height: 0, priority: 0, pinned: false };
+  asked = { touched: false, subscribed: true, height: 0, priority: this.source === 'screen' ? 128 : 0, pinned: false };
   /** @type {MediaStream | null} */
   #stream = null;
   /** @type {(element: HTMLMediaElement, error: unknown) => void} */
   onPlayed = () => {};
   /** What is wanted of it may have changed. */
   onIntent = () => {};
-
-  /** @param {TrackInfo} info */
-  constructor(info) {
-    super(info);
-    if (info.source === 'screen') this.asked.priority = 128;
-  }
 
   get isSubscribed() { return this.track !== null; }
   get stream() { return this.#stream; }

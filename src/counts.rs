@@ -67,6 +67,12 @@ reasons! {
     AwaitsKeyframe = "awaits_keyframe",
     /// Of a simulcast layer that this viewer is not sent.
     OtherLayer = "other_layer",
+    /// Of a temporal layer that this viewer is not sent.
+    Thinned = "thinned",
+    /// This viewer is not sent the track: its network does not carry it, or its page does not show it.
+    Paused = "paused",
+    /// Of a microphone that is not among the loudest.
+    Quiet = "quiet",
     /// Too late: older than what this viewer was sent at the start.
     TooOld = "too_old",
     /// Sent to this viewer before.

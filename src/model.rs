@@ -2,6 +2,7 @@
 //! reasons and refusals. Values only.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,91 @@ impl Source {
     pub fn is_screen(self) -> bool {
         matches!(self, Self::Screen | Self::ScreenAudio)
     }
+}
+
+/// What a viewer's page shows of a video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The track.
+    pub track: TrackId,
+    /// The height at which it is shown, in device pixels; 0: not at all.
+    pub height: u16,
+    /// Which comes first when not everything can be had; higher first.
+    pub priority: u8,
+    /// It comes before all that are not.
+    pub pinned: bool,
+}
+
+/// What the network to a viewer carries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bandwidth {
+    /// Estimated, in bit/s.
+    pub estimate: u64,
+    /// More waits to be sent than the network takes.
+    pub squeezed: bool,
+    /// Most of what was sent a moment ago was lost.
+    pub flooded: bool,
+    /// Share of the packets sent to it that did not come, 0 to 1.
+    pub loss: f32,
+    /// Share of the packets that it sent that did not come, 0 to 1.
+    pub lost_in: f32,
+    /// Round trip.
+    pub rtt: Option<Duration>,
+}
+
+impl Default for Bandwidth {
+    fn default() -> Self {
+        Self {
+            estimate: FIRST_ESTIMATE,
+            squeezed: false,
+            flooded: false,
+            loss: 0.0,
+            lost_in: 0.0,
+            rtt: None,
+        }
+    }
+}
+
+/// How well a participant is connected, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quality {
+    /// Nothing is missing.
+    #[default]
+    Excellent,
+    /// Something is missing that is hardly noticed.
+    Good,
+    /// What is missing can be seen or heard.
+    Poor,
+    /// Nothing comes.
+    Lost,
+}
+
+/// A participant's [`Quality`] and the reason, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    /// Whose.
+    pub identity: Identity,
+    /// How well.
+    pub level: Quality,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// What a viewer's network is assumed to carry before anything is known of it, in bit/s. The
+/// engine probes three and six times this as soon as the path stands, so that a good network is
+/// known within a second; a bad one is overrun for about as long.
+pub const FIRST_ESTIMATE: u64 = 3_000_000;
+
+/// What is sent to a viewer and what it could use, in bit/s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// What is sent.
+    pub sent: u64,
+    /// What the next better picture would take in all.
+    pub next: u64,
+    /// What everything that it wants would take.
+    pub full: u64,
 }
 
 /// A track as everybody in the room is told of it.

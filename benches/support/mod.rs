@@ -14,6 +14,8 @@ use fanlight::worker::demux::ufrag_prefix;
 use fanlight::worker::{Input, Output, Worker, WorkerConfig};
 use peer::{Peer, Wishes};
 
+#[path = "../../tests/support/camera.rs"]
+pub mod camera;
 pub mod floor;
 #[path = "../../tests/support/peer.rs"]
 pub mod peer;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::error::ApiError;
+use super::protocol::stats_data;
 use crate::ids::{Identity, RoomName};
 use crate::model::Kind;
 use crate::worker::command::{Answer, MemberInfo, Question, RoomInfo};
@@ -48,6 +49,30 @@ pub(super) async fn look(
         Answer::Room(Some(info)) => Ok(Json(describe(&info))),
         _ => Err(ApiError::NoSuchRoom(room)),
     }
+}
+
+/// `GET /v1/rooms/{room}/stats`: what each participant is sent, and why it is not more.
+pub(super) async fn stats(
+    State(app): State<App>,
+    Path(room): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let Answer::Room(Some(info)) = ask(&app, &room, Question::Room).await? else {
+        return Err(ApiError::NoSuchRoom(room));
+    };
+    let mut participants = Vec::new();
+    // Each worker knows its own sessions.
+    for worker in &app.workers {
+        if let Answer::Stats(of_worker) = worker.ask(Question::Stats(info.name.clone())).await? {
+            participants.extend(of_worker);
+        }
+    }
+    participants.sort_by(|a, b| a.identity.cmp(&b.identity));
+    let participants = participants.iter().map(|stats| {
+        let mut data = stats_data(stats);
+        data["identity"] = json!(stats.identity);
+        data
+    });
+    Ok(Json(json!({ "name": info.name, "participants": participants.collect::<Vec<_>>() })))
 }
 
 /// `DELETE /v1/rooms/{room}`

@@ -114,6 +114,7 @@ impl App {
         let operator = Router::new()
             .route("/v1/rooms", get(admin::list))
             .route("/v1/rooms/{room}", get(admin::look).delete(admin::close))
+            .route("/v1/rooms/{room}/stats", get(admin::stats))
             .route("/v1/rooms/{room}/participants/{identity}", delete(admin::remove))
             .route("/metrics", get(metrics::page))
             .layer(from_fn_with_state(self.clone(), guard::operator_only));

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::envelope::Envelope;
 use crate::config::Config;
 use crate::ids::{DisplayName, RoomName, SessionId, TrackId};
-use crate::model::{ErrorCode, Notice, Refusal, Source};
-use crate::worker::command::{Event, NewTrack, SdpAnswer, Seats};
+use crate::model::{ErrorCode, Intent, Notice, Refusal, Source};
+use crate::worker::command::{Event, NewTrack, SdpAnswer, SeatStats, Seats, ViewerStats};
 
 /// The protocol version that is spoken here.
 const PROTOCOL: &str = "1";
@@ -23,6 +23,9 @@ pub(super) const MAX_MESSAGE: usize = 64 * 1024;
 const MAX_CID: usize = 128;
 const MAX_MID: usize = 16;
 const MAX_TRACKS: usize = 16;
+
+/// Most tracks that a list of intents may name; more than a room of hundreds publishes.
+const MAX_INTENTS: usize = 1_024;
 
 /// A `hello`.
 #[derive(Debug, Deserialize)]
@@ -83,6 +86,22 @@ struct SeatedData {
 }
 
 #[derive(Debug, Deserialize)]
+struct IntentsData {
+    tracks: Vec<IntentData>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IntentData {
+    track_id: String,
+    height: u16,
+    #[serde(default)]
+    priority: u8,
+    #[serde(default)]
+    pinned: bool,
+}
+
+#[derive(Debug, Deserialize)]
 struct PingData {
     ts: Value,
 }
@@ -111,6 +130,8 @@ pub(super) enum ClientMessage {
     Seated { rev: u64 },
     Mute { track: TrackId, muted: bool },
     Unpublish { track: TrackId },
+    Intents(Vec<Intent>),
+    Stats,
     Ping { ts: Value },
     Unknown,
 }
@@ -206,12 +227,32 @@ impl ClientMessage {
                 let data: UnpublishData = envelope.data().map_err(bad)?;
                 Self::Unpublish { track: track(&data.track_id)? }
             }
+            "intents" => {
+                let data: IntentsData = envelope.data().map_err(bad)?;
+                Self::Intents(data.check()?)
+            }
+            "stats" => Self::Stats,
             "ping" => {
                 let data: PingData = envelope.data().map_err(bad)?;
                 Self::Ping { ts: data.ts }
             }
             _ => Self::Unknown,
         })
+    }
+}
+
+impl IntentsData {
+    fn check(self) -> Result<Vec<Intent>, Wrong> {
+        if self.tracks.len() > MAX_INTENTS {
+            let text = format!("data.tracks: at most {MAX_INTENTS} tracks.");
+            return Err(Refusal::new(ErrorCode::TooMany, text));
+        }
+        // A track that is gone by now, or was never there, is wanted in vain and no fault.
+        let read = |intent: &IntentData| {
+            let IntentData { height, priority, pinned, .. } = *intent;
+            Some(Intent { track: TrackId::parse(&intent.track_id)?, height, priority, pinned })
+        };
+        Ok(self.tracks.iter().filter_map(read).collect())
     }
 }
 
@@ -311,6 +352,15 @@ impl ServerMessage {
                 }
                 vec![Self::state("streamState", data)]
             }
+            Event::Layers { track, rids } => {
+                vec![Self::state("layers", json!({ "trackId": track, "rids": rids }))]
+            }
+            Event::Quality(connection) => {
+                vec![Self::plain("quality", json!({ "participants": [connection] }))]
+            }
+            Event::Stats { id, stats } => {
+                vec![Self { id: Some(*id), ..Self::plain("stats", stats_data(stats)) }]
+            }
             Event::Speakers(speakers) => {
                 // A float would be written with all the digits of its binary form.
                 let speakers: Vec<Value> = speakers
@@ -363,6 +413,32 @@ fn answer_data(answer: &SdpAnswer) -> Value {
     let tracks: Map<String, Value> =
         answer.tracks.iter().map(|(cid, id)| (cid.clone(), json!(id))).collect();
     json!({ "nid": answer.nid, "sdp": answer.sdp, "tracks": tracks })
+}
+
+/// What a viewer is sent, as JSON: for itself and for operators.
+pub(super) fn stats_data(stats: &ViewerStats) -> Value {
+    let seat = |seat: &SeatStats| {
+        let served = seat.served.map(|served| {
+            // More than is measured stands for all that there are.
+            let temporal = (served.temporal < u8::MAX).then_some(served.temporal);
+            json!({ "layer": served.layer, "temporal": temporal })
+        });
+        json!({
+            "trackId": seat.track,
+            "mid": seat.mid,
+            "wanted": seat.wanted.map(|height| json!({ "height": height })),
+            "served": served,
+            "bitrate": seat.bitrate,
+            "reason": seat.reason,
+        })
+    };
+    let bandwidth = &stats.bandwidth;
+    json!({
+        "estimate": bandwidth.estimate,
+        "loss": (f64::from(bandwidth.loss) * 1_000.0).round() / 1_000.0,
+        "rtt": bandwidth.rtt.map(millis),
+        "seats": stats.seats.iter().map(seat).collect::<Vec<_>>(),
+    })
 }
 
 fn seats_message(seats: &Seats) -> ServerMessage {

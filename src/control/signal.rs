@@ -455,6 +455,8 @@ impl Session {
                 return Err(Refusal::new(ErrorCode::BadMessage, text));
             }
             ClientMessage::Seated { rev } => Request::Seated { rev },
+            ClientMessage::Intents(intents) => Request::Intents(intents),
+            ClientMessage::Stats => Request::Stats,
             ClientMessage::Mute { track, muted } => Request::Mute { track, muted },
             ClientMessage::Unpublish { track } => Request::Unpublish { track },
         };

@@ -1,63 +1,277 @@
-//! Which simulcast layers a publisher sends now. A negotiated layer may never come, and one that
-//! came may stop, so packets alone say that a layer exists.
+//! Which layers a publisher sends, and what each costs. A negotiated layer may never come, and one
+//! that came may stop, so packets alone say that a layer exists.
 
 use std::time::{Duration, Instant};
 
+use super::packet::Packet;
+
 /// Most simulcast layers of a track; browsers send no more.
 pub const MAX_LAYERS: usize = 3;
+
+/// Most temporal layers that are told apart; browsers send three.
+pub const MAX_TEMPORAL: usize = 3;
 
 /// A layer without a packet for this long is gone. At five frames per second, the slowest that a
 /// screen share sends, frames are 200 ms apart; shorter would take a lost frame for an end, longer
 /// would leave a viewer on a dead layer.
 const GONE_AFTER: Duration = Duration::from_millis(1_200);
 
-/// When each layer was last heard; 0 is the smallest picture.
-#[derive(Clone, Debug, Default)]
-pub struct LayerTable {
-    heard: [Option<Instant>; MAX_LAYERS],
+/// Rates are counted over windows of this length. A keyframe in a shorter one would look like a
+/// costly layer; a longer one notices late that a picture has begun to move.
+const WINDOW: Duration = Duration::from_millis(500);
+
+/// Weight of a new window. With [`WINDOW`] a changed rate is believed after about a second.
+const WEIGHT: f32 = 0.4;
+
+/// What a layer that was never measured is taken to cost, in bit/s: what the SDK allows each.
+const GUESS: [u32; MAX_LAYERS] = [150_000, 500_000, 1_700_000];
+
+/// What a forwarder is to send: a simulcast layer, and of it the temporal layers up to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The simulcast layer, 0 the smallest picture.
+    pub layer: u8,
+    /// The highest temporal layer, 0 the fewest frames.
+    pub temporal: u8,
 }
 
+/// A target and what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// What is sent.
+    pub target: Target,
+    /// Payload and headers, in bit/s.
+    pub bps: u32,
+}
+
+/// The targets of one track that are worth choosing, cheapest first, each better than the one
+/// before.
+#[derive(Clone, Copy, Debug)]
+pub struct Ladder {
+    rungs: [Rung; MAX_LAYERS * MAX_TEMPORAL],
+    len: usize,
+}
+
+impl Default for Ladder {
+    fn default() -> Self {
+        let none = Rung { target: Target { layer: 0, temporal: 0 }, bps: 0 };
+        Self { rungs: [none; MAX_LAYERS * MAX_TEMPORAL], len: 0 }
+    }
+}
+
+impl Ladder {
+    /// The rungs.
+    #[must_use]
+    pub fn rungs(&self) -> &[Rung] {
+        self.rungs.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Puts a rung on top, instead of those that it beats: better, and not dearer.
+    pub fn push(&mut self, rung: Rung) {
+        while self.rungs().last().is_some_and(|last| last.bps >= rung.bps) {
+            self.len = self.len.saturating_sub(1);
+        }
+        if let Some(place) = self.rungs.get_mut(self.len) {
+            *place = rung;
+            self.len = self.len.saturating_add(1);
+        }
+    }
+}
+
+/// What one worker tells another of a track's layers, beside each packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Which live, one bit each.
+    pub live: u8,
+    /// Which could be had, one bit each: those that live, and those that were told to sleep.
+    pub there: u8,
+    /// What the temporal layers of each add, in kbit/s.
+    pub kbps: [[u16; MAX_TEMPORAL]; MAX_LAYERS],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Layer {
+    heard: Option<Instant>,
+    /// Bytes of each temporal layer in the present window.
+    bytes: [u32; MAX_TEMPORAL],
+    /// What each adds, in bit/s.
+    rates: [f32; MAX_TEMPORAL],
+    measured: bool,
+    /// The timestamp of its newest keyframe.
+    keyframe: Option<u32>,
+}
+
+/// When each layer was last heard, and how much of it comes; 0 is the smallest picture.
+#[derive(Clone, Debug, Default)]
+pub struct LayerTable {
+    layers: [Layer; MAX_LAYERS],
+    window: Option<Instant>,
+}
+
+/// Bytes on the wire beside a payload: IP, UDP, RTP with extensions, and the authentication tag.
+const OVERHEAD: usize = 70;
+
 impl LayerTable {
-    /// A packet of `layer` came.
-    pub fn hear(&mut self, layer: u8, now: Instant) {
-        if let Some(heard) = self.heard.get_mut(usize::from(layer)) {
-            *heard = Some(now);
+    /// A packet came.
+    pub fn hear(&mut self, packet: &Packet, now: Instant) {
+        self.measure(now);
+        let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else { return };
+        layer.heard = Some(now);
+        if packet.keyframe {
+            layer.keyframe = Some(packet.timestamp);
+        }
+        if layer.keyframe == Some(packet.timestamp) {
+            // Seldom and large: it would pass for the rate of the layer.
+            return;
+        }
+        let temporal = usize::from(packet.temporal).min(MAX_TEMPORAL.saturating_sub(1));
+        if let Some(bytes) = layer.bytes.get_mut(temporal) {
+            let size = u32::try_from(packet.payload.len().saturating_add(OVERHEAD));
+            *bytes = bytes.saturating_add(size.unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Closes the window if it is over.
+    fn measure(&mut self, now: Instant) {
+        let since = *self.window.get_or_insert(now);
+        let time = now.saturating_duration_since(since);
+        if time < WINDOW {
+            return;
+        }
+        self.window = Some(now);
+        for layer in &mut self.layers {
+            let alive = layer.bytes.iter().any(|bytes| *bytes > 0);
+            // A layer that sleeps costs what it cost when it was awake.
+            if !alive || time > WINDOW.saturating_mul(3) {
+                layer.bytes = [0; MAX_TEMPORAL];
+                continue;
+            }
+            for (rate, bytes) in layer.rates.iter_mut().zip(&mut layer.bytes) {
+                #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
+                let new = *bytes as f32 * 8.0 / time.as_secs_f32();
+                let weight = if layer.measured { WEIGHT } else { 1.0 };
+                *rate += (new - *rate) * weight;
+                *bytes = 0;
+            }
+            layer.measured = true;
         }
     }
 
     /// Whether packets of `layer` come.
     #[must_use]
     pub fn lives(&self, layer: u8, now: Instant) -> bool {
-        self.heard
-            .get(usize::from(layer))
-            .copied()
-            .flatten()
-            .is_some_and(|at| now.saturating_duration_since(at) < GONE_AFTER)
-    }
-
-    /// The largest picture whose packets come.
-    #[must_use]
-    pub fn highest(&self, now: Instant) -> Option<u8> {
-        (0u8..).take(MAX_LAYERS).filter(|layer| self.lives(*layer, now)).last()
+        let heard = self.layers.get(usize::from(layer)).and_then(|layer| layer.heard);
+        heard.is_some_and(|at| now.saturating_duration_since(at) < GONE_AFTER)
     }
 
     /// The layers whose packets come, one bit each.
     #[must_use]
     pub fn live(&self, now: Instant) -> u8 {
-        let bit =
-            |layer: u8| if self.lives(layer, now) { 1u8.wrapping_shl(layer.into()) } else { 0 };
-        (0u8..).take(MAX_LAYERS).fold(0, |bits, layer| bits | bit(layer))
+        bits(|layer| self.lives(layer, now))
     }
 
-    /// Another worker, which hears all layers, says which live, one bit each.
-    pub fn adopt(&mut self, live: u8, now: Instant) {
-        for (heard, layer) in self.heard.iter_mut().zip(0u32..) {
-            *heard = (live & 1u8.wrapping_shl(layer) != 0).then_some(now);
+    /// The layers of which a packet ever came, one bit each.
+    #[must_use]
+    pub fn known(&self) -> u8 {
+        let known =
+            |layer: u8| self.layers.get(usize::from(layer)).is_some_and(|l| l.heard.is_some());
+        bits(known)
+    }
+
+    /// What is worth choosing among the layers of `there`, one bit each.
+    #[must_use]
+    pub fn ladder(&self, there: u8) -> Ladder {
+        let mut ladder = Ladder::default();
+        let mut lowest = true;
+        for ((layer, guess), index) in self.layers.iter().zip(GUESS).zip(0u8..) {
+            if there & bit(index) == 0 {
+                continue;
+            }
+            let mut bps = 0.0;
+            let count = layer.rates.iter().filter(|rate| **rate > 0.0).count();
+            for (rate, temporal) in layer.rates.iter().zip(0u8..) {
+                bps += *rate;
+                // The fewest frames only of the smallest picture: a larger one that stutters is no
+                // better than a smaller one that moves.
+                let worth = *rate > 0.0 && (lowest || temporal > 0 || count < 2);
+                if worth {
+                    let target = Target { layer: index, temporal };
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "saturates, and is never negative"
+                    )]
+                    ladder.push(Rung { target, bps: bps as u32 });
+                }
+            }
+            if count == 0 {
+                ladder.push(Rung { target: Target { layer: index, temporal: TOP }, bps: guess });
+            }
+            lowest = false;
+        }
+        // What is not measured yet has all its frames.
+        if let Some(last) = ladder.len.checked_sub(1).and_then(|at| ladder.rungs.get_mut(at)) {
+            last.target.temporal = TOP;
+        }
+        ladder
+    }
+
+    /// What a layer takes with the fewest frames, in bit/s.
+    #[must_use]
+    pub fn least(&self, layer: u8) -> u64 {
+        let rates = self.layers.get(usize::from(layer)).map(|layer| layer.rates);
+        let least = rates.into_iter().flatten().find(|rate| *rate > 0.0).unwrap_or(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is never negative"
+        )]
+        let least = least as u64;
+        least
+    }
+
+    /// What another worker is told. `there`: which layers could be had, one bit each.
+    #[must_use]
+    pub fn summary(&self, there: u8, now: Instant) -> Summary {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is never negative"
+        )]
+        let kbps = |layer: &Layer| layer.rates.map(|rate| (rate / 1_000.0).ceil() as u16);
+        let [a, b, c] = &self.layers;
+        Summary { live: self.live(now), there, kbps: [kbps(a), kbps(b), kbps(c)] }
+    }
+
+    /// Another worker, which hears all layers, says what there is.
+    pub fn adopt(&mut self, summary: &Summary, now: Instant) {
+        for ((layer, kbps), index) in self.layers.iter_mut().zip(summary.kbps).zip(0u8..) {
+            if summary.live & bit(index) != 0 {
+                layer.heard = Some(now);
+            }
+            layer.rates = kbps.map(|rate| f32::from(rate) * 1_000.0);
         }
     }
 
-    /// Forgets what was heard: the track was silent on purpose.
+    /// Forgets what was heard: the track was silent on purpose. What it cost is remembered.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        for layer in &mut self.layers {
+            layer.heard = None;
+            layer.bytes = [0; MAX_TEMPORAL];
+        }
     }
+}
+
+/// Every temporal layer that there is.
+pub const TOP: u8 = u8::MAX;
+
+/// The bit of a layer.
+#[must_use]
+pub fn bit(layer: u8) -> u8 {
+    1u8.checked_shl(u32::from(layer)).unwrap_or(0)
+}
+
+fn bits(holds: impl Fn(u8) -> bool) -> u8 {
+    let layers = u8::try_from(MAX_LAYERS).unwrap_or(0);
+    (0..layers).fold(0, |bits, layer| if holds(layer) { bits | bit(layer) } else { bits })
 }

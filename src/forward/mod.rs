@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::counts::DropReason;
 use crate::model::Kind;
-use layers::LayerTable;
+use layers::{Target, bit};
 use packet::Packet;
 use rewrite::{Numbers, Rewriter};
 use select::{Selector, Step};
@@ -45,8 +45,6 @@ enum State {
     Starting,
     /// Packets flow.
     Flowing,
-    /// The viewer is spared, for this reason, until it can be sent more.
-    Held(DropReason),
 }
 
 /// The state that turns one track into one seat's outgoing stream.
@@ -54,6 +52,10 @@ enum State {
 pub struct Forwarder {
     kind: Kind,
     state: State,
+    /// What of the source is to be sent; `None`: nothing.
+    target: Option<Target>,
+    /// The viewer is spared everything for now, for this reason.
+    spared: Option<DropReason>,
     selector: Selector,
     rewriter: Rewriter,
 }
@@ -65,6 +67,8 @@ impl Forwarder {
         Self {
             kind,
             state: State::Empty,
+            target: None,
+            spared: None,
             selector: Selector::default(),
             rewriter: Rewriter::new(first_seq),
         }
@@ -73,12 +77,14 @@ impl Forwarder {
     /// Takes a new source; nothing is sent until [`Forwarder::open`].
     pub fn assign(&mut self) {
         self.state = State::Pending;
+        self.target = None;
         self.selector = Selector::default();
     }
 
     /// Has no source any more.
     pub fn clear(&mut self) {
         self.state = State::Empty;
+        self.target = None;
         self.selector = Selector::default();
     }
 
@@ -97,21 +103,39 @@ impl Forwarder {
         self.selector = Selector::default();
     }
 
-    /// The viewer is to be spared: it is sent nothing until [`Forwarder::resume`].
-    pub fn hold(&mut self, reason: DropReason) {
-        if matches!(self.state, State::Starting | State::Flowing | State::Held(_)) {
-            self.state = State::Held(reason);
-            self.selector = Selector::default();
+    /// Says what of a video is to be sent from now on, `None`: nothing. Whether that changed.
+    pub fn aim(&mut self, target: Option<Target>) -> bool {
+        if target.is_none() {
+            self.restart();
         }
+        std::mem::replace(&mut self.target, target) != target
     }
 
-    /// The viewer can be sent everything. Whether it was held: then it needs a keyframe.
-    pub fn resume(&mut self) -> bool {
-        let held = matches!(self.state, State::Held(_));
-        if held {
-            self.state = State::Starting;
+    /// What is sent is too dear to go on with until the target begins.
+    pub fn stop_old(&mut self) {
+        self.selector.stop();
+    }
+
+    /// The viewer is to be spared everything for this reason, or no longer. Whether it may begin
+    /// again: then it needs a keyframe.
+    pub fn spare(&mut self, reason: Option<DropReason>) -> bool {
+        let was = std::mem::replace(&mut self.spared, reason).is_some();
+        if reason.is_some() && !was {
+            self.restart();
         }
-        held
+        was && reason.is_none()
+    }
+
+    /// What is to be sent.
+    #[must_use]
+    pub fn target(&self) -> Option<Target> {
+        self.target
+    }
+
+    /// Why the viewer is spared everything, if it is.
+    #[must_use]
+    pub fn spared(&self) -> Option<DropReason> {
+        self.spared
     }
 
     /// Whether the client does not know of the occupant yet.
@@ -120,46 +144,73 @@ impl Forwarder {
         self.state == State::Pending
     }
 
-    /// The layer that is sent.
+    /// Whether the client knows of the occupant, and has been sent nothing yet that it could show.
     #[must_use]
-    pub fn layer(&self) -> Option<u8> {
-        self.selector.current()
+    pub fn is_starting(&self) -> bool {
+        self.state == State::Starting
+    }
+
+    /// What is sent now.
+    #[must_use]
+    pub fn sends(&self) -> Option<Target> {
+        let layer = self.selector.current().filter(|_| self.state == State::Flowing)?;
+        Some(Target { layer, temporal: self.selector.temporal() })
+    }
+
+    /// The layers whose packets are needed here, one bit each.
+    #[must_use]
+    pub fn needs(&self) -> u8 {
+        if self.state == State::Empty {
+            return 0;
+        }
+        let target = self.target.map_or(0, |target| bit(target.layer));
+        target | self.sends().map_or(0, |sent| bit(sent.layer))
     }
 
     /// The layer whose keyframe this forwarder waits for, if it waits for one.
     #[must_use]
-    pub fn awaits_keyframe(&self, layers: &LayerTable, now: Instant) -> Option<u8> {
-        if self.kind == Kind::Audio {
-            return None;
-        }
+    pub fn awaits_keyframe(&self) -> Option<u8> {
+        let target = self.target.filter(|_| self.kind == Kind::Video && self.spared.is_none())?;
         match self.state {
-            State::Empty | State::Held(_) => None,
-            State::Pending | State::Starting => Some(layers.highest(now).unwrap_or(0)),
-            State::Flowing => self.selector.wanted(layers.highest(now)),
+            State::Empty => None,
+            State::Pending | State::Starting => Some(target.layer),
+            State::Flowing => self.selector.awaits(target),
         }
     }
 
-    /// Decides about one packet of the source. `top` is the highest layer whose packets come.
-    pub fn offer(&mut self, packet: &Packet, top: Option<u8>, now: Instant) -> Verdict {
+    /// Decides about one packet of the source.
+    pub fn offer(&mut self, packet: &Packet, now: Instant) -> Verdict {
         match self.state {
             State::Empty => return Verdict::Drop(DropReason::Unpublished),
             State::Pending => return Verdict::Drop(DropReason::SeatPending),
-            State::Held(reason) => return Verdict::Drop(reason),
             State::Starting | State::Flowing => {}
+        }
+        if let Some(reason) = self.spared {
+            return Verdict::Drop(reason);
         }
         if packet.payload.len() > MAX_PAYLOAD {
             return Verdict::Drop(DropReason::PayloadTooLarge);
         }
-        match self.kind {
-            Kind::Audio => {
+        match (self.kind, self.target) {
+            (Kind::Audio, _) => {
                 if self.state == State::Starting {
-                    self.begin(packet, now);
+                    self.rewriter.start(packet, now);
+                    self.state = State::Flowing;
                 }
             }
-            Kind::Video => match self.selector.step(packet, top) {
+            (Kind::Video, None) => return Verdict::Drop(DropReason::Paused),
+            (Kind::Video, Some(target)) => match self.selector.step(packet, target) {
                 Step::Pass if self.state == State::Flowing => {}
-                Step::Pass | Step::Switch if packet.keyframe => self.begin(packet, now),
+                Step::Pass | Step::Switch if packet.keyframe => {
+                    self.rewriter.start(packet, now);
+                    self.selector.took(packet, target);
+                    self.state = State::Flowing;
+                }
                 Step::Pass | Step::Switch => return Verdict::Drop(DropReason::AwaitsKeyframe),
+                Step::Thin => {
+                    self.rewriter.thin(packet);
+                    return Verdict::Drop(DropReason::Thinned);
+                }
                 Step::Skip => return Verdict::Drop(DropReason::OtherLayer),
             },
         }
@@ -167,12 +218,6 @@ impl Forwarder {
             Ok(numbers) => Verdict::Send(numbers),
             Err(reason) => Verdict::Drop(reason),
         }
-    }
-
-    fn begin(&mut self, packet: &Packet, now: Instant) {
-        self.rewriter.start(packet, now);
-        self.selector.took(packet.layer);
-        self.state = State::Flowing;
     }
 }
 

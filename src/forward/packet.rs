@@ -32,6 +32,10 @@ pub struct Packet {
     pub codec: Codec,
     /// The simulcast layer, 0 the smallest picture; 0 without simulcast.
     pub layer: u8,
+    /// The temporal layer of its frame, 0 the one that all others need.
+    pub temporal: u8,
+    /// A viewer that was sent fewer temporal layers may be sent this one from this frame on.
+    pub sync: bool,
     /// Extended sequence number of the publisher's stream.
     pub seq: u64,
     /// RTP timestamp, in ticks of `clock_rate`.
@@ -52,6 +56,9 @@ pub struct Packet {
     pub orientation: Option<u8>,
     /// When it came.
     pub arrived: Instant,
+    /// When the publisher took it, by its own clock (from sender reports), in microseconds: the same
+    /// clock for all layers of a track.
+    pub captured: Option<u64>,
     /// The moment that its timestamp stands for, on one clock for all tracks of a publisher.
     pub wallclock: Instant,
     /// Payload without header and padding.

@@ -1,10 +1,11 @@
 //! Sequence numbers, timestamps and VP8 picture ids of one outgoing stream, without a seam.
 //!
 //! While a source lasts, its numbers are moved by a constant: what was lost or reordered upstream
-//! stays so, and a late packet finds its place. A new source goes on right after the last number
+//! stays so, and a late packet finds its place. Packets that are left out on purpose (temporal
+//! layers) leave no hole: what follows moves up. A new source goes on right after the last number
 //! that was sent.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::packet::Packet;
 use crate::counts::DropReason;
@@ -18,6 +19,14 @@ const HOLE: u64 = 512;
 /// A jump of the source's clock over this is a new beginning. A muted or sleeping browser goes on
 /// with its own clock; viewers' clocks go on with time.
 const JUMP_SECONDS: u32 = 10;
+
+/// A switch between layers of one publisher is timed by its clock, unless that is further from ours
+/// than this: then its sender reports are wrong.
+const CLOCKS_APART_MICROS: u64 = 500_000;
+
+/// How many runs of left-out packets are remembered, so that a late packet finds its place. At
+/// thirty frames per second with every other one left out, half a second.
+const RUNS: usize = 8;
 
 /// Numbers that a packet leaves under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +60,24 @@ struct Binding {
     tl0: u8,
     /// Which of the 64 numbers before `last_in` were sent.
     sent: u64,
+    /// The picture that was left out last.
+    thinned: Option<u16>,
+    /// The latest runs of left-out packets, newest first.
+    runs: [Run; RUNS],
+}
+
+/// Neighbouring packets that were left out, and what all of them so far take off later numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// The first that was left out.
+    from: u64,
+    /// The first after them.
+    to: u64,
+    packets: u64,
+    pictures: u16,
+    /// The timestamps of its first and its last frame: what comes late of them is left out too.
+    first: u32,
+    last: u32,
 }
 
 /// What was sent last, and when.
@@ -59,8 +86,22 @@ struct Last {
     seq: u64,
     timestamp: u32,
     at: Instant,
+    captured: Option<u64>,
     picture: u16,
     tl0: u8,
+}
+
+impl Last {
+    /// The time from this packet to another one that follows it in the stream.
+    fn until(&self, packet: &Packet, now: Instant) -> Duration {
+        let arrived = now.saturating_duration_since(self.at);
+        let taken = match (self.captured, packet.captured) {
+            (Some(before), Some(after)) => Duration::from_micros(after.saturating_sub(before)),
+            _ => return arrived,
+        };
+        let apart = taken.abs_diff(arrived);
+        if apart > Duration::from_micros(CLOCKS_APART_MICROS) { arrived } else { taken }
+    }
 }
 
 /// One outgoing stream.
@@ -86,7 +127,7 @@ impl Rewriter {
         let (first_out, timestamp, picture, tl0) = match self.last {
             None => (u64::from(self.first_seq), packet.timestamp, picture_in, tl0_in),
             Some(last) => {
-                let elapsed = now.saturating_duration_since(last.at);
+                let elapsed = last.until(packet, now);
                 // At least one tick: two frames never share a timestamp.
                 let ticks = rtp_ticks(elapsed, packet.clock_rate).max(1);
                 (
@@ -106,7 +147,17 @@ impl Rewriter {
             picture: picture.wrapping_sub(picture_in),
             tl0: tl0.wrapping_sub(tl0_in),
             sent: 0,
+            thinned: None,
+            runs: [Run::default(); RUNS],
         });
+    }
+
+    /// A packet of the source is left out: what follows closes up. One that comes late has left a
+    /// hole already, and leaves it.
+    pub fn thin(&mut self, packet: &Packet) {
+        if let Some(binding) = self.binding.as_mut().filter(|b| packet.seq > b.last_in) {
+            binding.thin(packet);
+        }
     }
 
     /// The numbers of a packet of the source that began last.
@@ -132,12 +183,14 @@ impl Rewriter {
         }
         let binding = self.binding.as_mut().ok_or(DropReason::AwaitsKeyframe)?;
         binding.note(packet)?;
-        let offset = packet.seq.saturating_sub(binding.first_in);
+        let run = binding.before(packet)?;
+        let offset = packet.seq.saturating_sub(binding.first_in).saturating_sub(run.packets);
         let seq = binding.first_out.saturating_add(offset);
         let timestamp = packet.timestamp.wrapping_add(binding.timestamp);
-        let vp8 = packet.vp8.map(|vp8| binding.vp8(vp8));
+        let picture = binding.picture.wrapping_sub(run.pictures);
+        let vp8 = packet.vp8.map(|vp8| moved_by(vp8, picture, binding.tl0));
         // While nothing is moved the payload goes on as it came.
-        let moved = (binding.picture, binding.tl0) != (0, 0);
+        let moved = (picture, binding.tl0) != (0, 0);
         self.remember(packet, seq, timestamp, vp8);
         let vp8 = vp8.filter(|ids| moved && *ids != Vp8Numbers::default());
         Ok(Numbers { seq, timestamp, vp8 })
@@ -152,6 +205,7 @@ impl Rewriter {
             seq,
             timestamp,
             at: packet.arrived,
+            captured: packet.captured,
             picture: vp8.and_then(|ids| ids.picture_id).unwrap_or(before.0),
             tl0: vp8.and_then(|ids| ids.tl0).unwrap_or(before.1),
         });
@@ -178,12 +232,55 @@ impl Binding {
         Ok(())
     }
 
-    fn vp8(&self, vp8: Vp8) -> Vp8Numbers {
-        let mask = if vp8.wide { 0x7fff } else { 0x7f };
-        Vp8Numbers {
-            picture_id: vp8.picture_id.map(|id| id.wrapping_add(self.picture) & mask),
-            tl0: vp8.tl0.map(|tl0| tl0.wrapping_add(self.tl0)),
+    /// Leaves a packet out that is newer than all before.
+    fn thin(&mut self, packet: &Packet) {
+        let ahead = packet.seq.saturating_sub(self.last_in);
+        let ahead = u32::try_from(ahead).unwrap_or(64);
+        self.sent = self.sent.checked_shl(ahead).unwrap_or(0);
+        self.last_in = packet.seq;
+        self.last_timestamp_in = packet.timestamp;
+        let [newest, ..] = self.runs;
+        let picture = packet.vp8.and_then(|vp8| vp8.picture_id);
+        let new = picture.is_some() && picture != self.thinned;
+        self.thinned = picture;
+        if newest.to != packet.seq || newest.packets == 0 {
+            self.runs.rotate_right(1);
+            if let Some(run) = self.runs.first_mut() {
+                *run = Run { from: packet.seq, first: packet.timestamp, ..newest };
+            }
         }
+        if let Some(run) = self.runs.first_mut() {
+            run.to = packet.seq.saturating_add(1);
+            run.last = packet.timestamp;
+            run.packets = run.packets.saturating_add(1);
+            run.pictures = run.pictures.wrapping_add(u16::from(new));
+        }
+    }
+
+    /// The newest run before a packet of a frame that was not left out.
+    fn before(&self, packet: &Packet) -> Result<Run, DropReason> {
+        for run in &self.runs {
+            if run.packets == 0 {
+                return Ok(*run);
+            }
+            if packet.seq >= run.to {
+                let tail = packet.timestamp == run.last;
+                return if tail { Err(DropReason::Thinned) } else { Ok(*run) };
+            }
+            if packet.seq >= run.from || packet.timestamp == run.first {
+                return Err(DropReason::Thinned);
+            }
+        }
+        Err(DropReason::TooOld)
+    }
+}
+
+/// The running numbers of a packet when its stream's are moved by so much.
+fn moved_by(vp8: Vp8, picture: u16, tl0: u8) -> Vp8Numbers {
+    let mask = if vp8.wide { 0x7fff } else { 0x7f };
+    Vp8Numbers {
+        picture_id: vp8.picture_id.map(|id| id.wrapping_add(picture) & mask),
+        tl0: vp8.tl0.map(|index| index.wrapping_add(tl0)),
     }
 }
 

@@ -16,6 +16,8 @@ fn packet(codec: Codec, layer: u8, seq: u64, keyframe: bool) -> Packet {
         kind,
         codec,
         layer,
+        temporal: 0,
+        sync: false,
         seq,
         timestamp: u32::try_from(seq).unwrap() * 3_000,
         clock_rate: 90_000,
@@ -26,22 +28,23 @@ fn packet(codec: Codec, layer: u8, seq: u64, keyframe: bool) -> Packet {
         voice: None,
         orientation: None,
         arrived: at(seq),
+        captured: None,
         wallclock: at(seq),
         payload: Arc::from([0u8; 100]),
     }
 }
 
-/// A video forwarder whose client knows its occupant, and the layers of its source.
-fn open() -> (Forwarder, LayerTable) {
+fn whole(layer: u8) -> Option<Target> {
+    Some(Target { layer, temporal: u8::MAX })
+}
+
+/// A video forwarder whose client knows its occupant, and that is to send this layer.
+fn open(layer: u8) -> Forwarder {
     let mut forwarder = Forwarder::new(Kind::Video, 0);
     forwarder.assign();
     forwarder.open();
-    (forwarder, LayerTable::default())
-}
-
-fn offer(f: &mut Forwarder, layers: &mut LayerTable, packet: &Packet, ms: u64) -> Verdict {
-    layers.hear(packet.layer, at(ms));
-    f.offer(packet, layers.highest(at(ms)), at(ms))
+    forwarder.aim(whole(layer));
+    forwarder
 }
 
 fn sent(verdict: Verdict) -> u64 {
@@ -51,33 +54,37 @@ fn sent(verdict: Verdict) -> u64 {
     }
 }
 
+fn vp9(layer: u8, seq: u64, keyframe: bool) -> Packet {
+    packet(Codec::Vp9, layer, seq, keyframe)
+}
+
+/// A frame of one packet of a stream with three temporal layers: 0 2 1 2, each a step up.
+fn thinnable(seq: u64) -> Packet {
+    let temporal = [0, 2, 1, 2][usize::try_from(seq % 4).unwrap()];
+    Packet { temporal, sync: temporal > 0, ..vp9(0, seq, seq == 0) }
+}
+
 #[test]
 fn nothing_is_sent_before_the_client_knows_who_sits_there() {
     let mut forwarder = Forwarder::new(Kind::Video, 0);
-    let layers = LayerTable::default();
-    let key = packet(Codec::Vp9, 0, 1, true);
-    assert_eq!(
-        forwarder.offer(&key, layers.highest(at(0)), at(0)),
-        Verdict::Drop(DropReason::Unpublished)
-    );
+    let key = vp9(0, 1, true);
+    assert_eq!(forwarder.offer(&key, at(0)), Verdict::Drop(DropReason::Unpublished));
     forwarder.assign();
-    assert_eq!(
-        forwarder.offer(&key, layers.highest(at(0)), at(0)),
-        Verdict::Drop(DropReason::SeatPending)
-    );
+    forwarder.aim(whole(0));
+    assert_eq!(forwarder.offer(&key, at(0)), Verdict::Drop(DropReason::SeatPending));
     forwarder.open();
-    assert_eq!(sent(forwarder.offer(&key, layers.highest(at(0)), at(0))), 0);
+    assert_eq!(sent(forwarder.offer(&key, at(0))), 0);
 }
 
 #[test]
 fn video_begins_with_a_keyframe_and_asks_for_one_until_then() {
-    let (mut forwarder, mut layers) = open();
-    let first = offer(&mut forwarder, &mut layers, &packet(Codec::H264, 0, 1, false), 0);
+    let mut forwarder = open(0);
+    let first = forwarder.offer(&packet(Codec::H264, 0, 1, false), at(0));
     assert_eq!(first, Verdict::Drop(DropReason::AwaitsKeyframe));
-    assert_eq!(forwarder.awaits_keyframe(&layers, at(0)), Some(0));
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::H264, 0, 2, true), 0)), 0);
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::H264, 0, 3, false), 0)), 1);
-    assert_eq!(forwarder.awaits_keyframe(&layers, at(0)), None);
+    assert_eq!(forwarder.awaits_keyframe(), Some(0));
+    assert_eq!(sent(forwarder.offer(&packet(Codec::H264, 0, 2, true), at(0))), 0);
+    assert_eq!(sent(forwarder.offer(&packet(Codec::H264, 0, 3, false), at(0))), 1);
+    assert_eq!(forwarder.awaits_keyframe(), None);
 }
 
 #[test]
@@ -85,57 +92,116 @@ fn sound_begins_at_once() {
     let mut forwarder = Forwarder::new(Kind::Audio, 7);
     forwarder.assign();
     forwarder.open();
-    let layers = LayerTable::default();
-    assert_eq!(sent(forwarder.offer(&packet(Codec::Opus, 0, 9, false), None, at(0))), 7);
-    assert_eq!(forwarder.awaits_keyframe(&layers, at(0)), None);
+    assert_eq!(sent(forwarder.offer(&packet(Codec::Opus, 0, 9, false), at(0))), 7);
+    assert_eq!(forwarder.awaits_keyframe(), None);
 }
 
 #[test]
 fn a_higher_layer_is_taken_at_its_keyframe_and_the_old_one_held_until_then() {
-    let (mut forwarder, mut layers) = open();
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 1, true), 0)), 0);
-    let early = offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 2, 500, false), 10);
+    let mut forwarder = open(2);
+    assert_eq!(sent(forwarder.offer(&vp9(0, 1, true), at(0))), 0, "whatever begins first");
+    let early = forwarder.offer(&vp9(2, 500, false), at(10));
     assert_eq!(early, Verdict::Drop(DropReason::OtherLayer));
-    assert_eq!(forwarder.awaits_keyframe(&layers, at(10)), Some(2), "it is asked for");
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 2, false), 20)), 1);
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 2, 501, true), 30)), 2);
-    let old = offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 3, false), 40);
+    assert_eq!(forwarder.awaits_keyframe(), Some(2), "it is asked for");
+    assert_eq!((forwarder.sends().map(|t| t.layer), forwarder.needs()), (Some(0), 0b101));
+    assert_eq!(sent(forwarder.offer(&vp9(0, 2, false), at(20))), 1);
+    assert_eq!(sent(forwarder.offer(&vp9(2, 501, true), at(30))), 2);
+    let old = forwarder.offer(&vp9(0, 3, false), at(40));
     assert_eq!(old, Verdict::Drop(DropReason::OtherLayer));
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 2, 502, false), 50)), 3);
+    assert_eq!(sent(forwarder.offer(&vp9(2, 502, false), at(50))), 3);
+    assert_eq!(forwarder.needs(), 0b100);
 }
 
 #[test]
-fn a_layer_that_stops_is_left_for_the_one_that_comes() {
-    let (mut forwarder, mut layers) = open();
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 1, 1, true), 0)), 0);
-    let low = offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 70, true), 100);
-    assert_eq!(low, Verdict::Drop(DropReason::OtherLayer));
-    let waits = offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 71, false), 1_500);
-    assert!(matches!(waits, Verdict::Drop(_)));
-    assert_eq!(forwarder.awaits_keyframe(&layers, at(1_500)), Some(0));
-    assert_eq!(
-        sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 72, true), 1_600)),
-        1
-    );
+fn a_larger_picture_than_is_wanted_is_not_begun_with() {
+    let mut forwarder = open(1);
+    let large = forwarder.offer(&vp9(2, 1, true), at(0));
+    assert_eq!(large, Verdict::Drop(DropReason::OtherLayer));
+    assert_eq!(sent(forwarder.offer(&vp9(1, 9, true), at(10))), 0);
+}
+
+#[test]
+fn on_the_way_down_frames_are_left_out_at_once_and_the_smaller_picture_waits_for_its_keyframe() {
+    let mut forwarder = open(1);
+    let large = |seq, temporal| Packet { temporal, ..vp9(1, seq, seq == 0) };
+    assert_eq!(sent(forwarder.offer(&large(0, 0), at(0))), 0);
+    assert_eq!(sent(forwarder.offer(&large(1, 1), at(0))), 1);
+    assert!(forwarder.aim(whole(0)));
+    let thinned = forwarder.offer(&large(2, 1), at(0));
+    assert_eq!(thinned, Verdict::Drop(DropReason::Thinned));
+    assert_eq!(sent(forwarder.offer(&large(3, 0), at(0))), 2, "without a hole");
+    assert_eq!(sent(forwarder.offer(&vp9(0, 700, true), at(0))), 3);
+}
+
+#[test]
+fn frames_are_left_out_and_come_back_where_they_can_be_decoded() {
+    let mut forwarder = open(0);
+    let offer = |f: &mut Forwarder, seq| f.offer(&thinnable(seq), at(seq));
+    assert_eq!((0..4).map(|n| sent(offer(&mut forwarder, n))).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    forwarder.aim(Some(Target { layer: 0, temporal: 0 }));
+    let thin = Verdict::Drop(DropReason::Thinned);
+    assert_eq!(sent(offer(&mut forwarder, 4)), 4);
+    assert!((5..8).all(|n| offer(&mut forwarder, n) == thin));
+    assert_eq!(sent(offer(&mut forwarder, 8)), 5);
+    forwarder.aim(whole(0));
+    let unsynced = Packet { sync: false, ..thinnable(9) };
+    assert_eq!(forwarder.offer(&unsynced, at(9)), thin, "it may need what was left out");
+    assert_eq!(sent(offer(&mut forwarder, 10)), 6);
+    assert_eq!(sent(offer(&mut forwarder, 11)), 7);
+}
+
+#[test]
+fn a_frame_is_left_out_whole_or_not_at_all() {
+    let mut forwarder = open(0);
+    let part = |seq, keyframe| Packet { timestamp: 90_000, temporal: 2, ..vp9(0, seq, keyframe) };
+    assert_eq!(sent(forwarder.offer(&part(0, true), at(0))), 0);
+    forwarder.aim(Some(Target { layer: 0, temporal: 0 }));
+    assert_eq!(sent(forwarder.offer(&part(1, false), at(0))), 1, "the frame had begun");
+}
+
+#[test]
+fn a_paused_video_sends_nothing_and_begins_anew_with_a_keyframe() {
+    let mut forwarder = open(0);
+    assert_eq!(sent(forwarder.offer(&vp9(0, 1, true), at(0))), 0);
+    assert!(forwarder.aim(None));
+    let paused = forwarder.offer(&vp9(0, 2, true), at(0));
+    assert_eq!(paused, Verdict::Drop(DropReason::Paused));
+    assert_eq!((forwarder.needs(), forwarder.awaits_keyframe()), (0, None));
+    forwarder.aim(whole(0));
+    assert_eq!(forwarder.awaits_keyframe(), Some(0));
+    let between = forwarder.offer(&vp9(0, 3, false), at(0));
+    assert_eq!(between, Verdict::Drop(DropReason::AwaitsKeyframe));
+    assert_eq!(sent(forwarder.offer(&vp9(0, 4, true), at(0))), 1);
+}
+
+#[test]
+fn a_viewer_that_is_spared_still_needs_the_layer_and_begins_anew_after() {
+    let mut forwarder = open(0);
+    assert_eq!(sent(forwarder.offer(&vp9(0, 1, true), at(0))), 0);
+    assert!(!forwarder.spare(Some(DropReason::Shed)));
+    let spared = forwarder.offer(&vp9(0, 2, false), at(0));
+    assert_eq!(spared, Verdict::Drop(DropReason::Shed));
+    assert_eq!((forwarder.needs(), forwarder.awaits_keyframe()), (1, None));
+    assert!(forwarder.spare(None), "now it needs a keyframe");
+    assert_eq!(forwarder.awaits_keyframe(), Some(0));
+    assert_eq!(sent(forwarder.offer(&vp9(0, 3, true), at(0))), 1);
 }
 
 #[test]
 fn a_payload_over_the_limit_goes_no_further() {
-    let (mut forwarder, mut layers) = open();
-    let sized =
-        |size: usize| Packet { payload: vec![0; size].into(), ..packet(Codec::Vp9, 0, 1, true) };
-    let large = offer(&mut forwarder, &mut layers, &sized(MAX_PAYLOAD + 1), 0);
+    let mut forwarder = open(0);
+    let sized = |size: usize| Packet { payload: vec![0; size].into(), ..vp9(0, 1, true) };
+    let large = forwarder.offer(&sized(MAX_PAYLOAD + 1), at(0));
     assert_eq!(large, Verdict::Drop(DropReason::PayloadTooLarge));
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &sized(MAX_PAYLOAD), 0)), 0);
+    assert_eq!(sent(forwarder.offer(&sized(MAX_PAYLOAD), at(0))), 0);
 }
 
 #[test]
 fn after_a_mute_video_begins_anew_with_a_keyframe() {
-    let (mut forwarder, mut layers) = open();
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 1, true), 0)), 0);
+    let mut forwarder = open(0);
+    assert_eq!(sent(forwarder.offer(&vp9(0, 1, true), at(0))), 0);
     forwarder.restart();
-    layers.forget();
-    let between = offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 9, false), 900);
+    let between = forwarder.offer(&vp9(0, 9, false), at(900));
     assert_eq!(between, Verdict::Drop(DropReason::AwaitsKeyframe));
-    assert_eq!(sent(offer(&mut forwarder, &mut layers, &packet(Codec::Vp9, 0, 10, true), 950)), 1);
+    assert_eq!(sent(forwarder.offer(&vp9(0, 10, true), at(950))), 1);
 }

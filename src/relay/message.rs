@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::inlet::InletId;
 use super::link::Stamp;
+use crate::forward::layers::Summary;
 use crate::forward::packet::Packet;
 use crate::ids::{DisplayName, Identity, RoomName, SessionId, TrackId, WorkerId};
-use crate::model::{ParticipantInfo, Reason, Refusal, Speaker, TrackInfo};
+use crate::model::{Connection, ParticipantInfo, Reason, Refusal, Speaker, TrackInfo};
 
 /// What one worker gives to another.
 #[derive(Clone, Debug)]
@@ -33,9 +34,9 @@ impl Message {
 pub struct Frame {
     /// Where the receiving worker wants it, in its own words.
     pub inlet: InletId,
-    /// Which layers of the track live at its publisher, one bit each: a worker that is sent one
-    /// layer knows of the others by this.
-    pub live: u8,
+    /// What there is of the track at its publisher's: a worker that is sent one layer knows of the
+    /// others by this.
+    pub layers: Summary,
     /// The packet.
     pub packet: Packet,
 }
@@ -163,6 +164,8 @@ pub enum Letter {
     Keyframe(TrackId, u8),
     /// A viewer of the writer's cannot decode a track (`false`), or can again.
     Undecodable(TrackId, Identity, bool),
+    /// A member at the writer's is connected better or worse than before.
+    Quality(Connection),
     /// A data message.
     Say(Say),
     /// A reliable data message is in the queues of its receivers at the writer's.

@@ -2,6 +2,7 @@
 //! viewers it has there.
 
 use super::inlet::InletId;
+use crate::forward::layers::bit;
 use crate::ids::WorkerId;
 
 /// A worker that wants a track.
@@ -31,12 +32,6 @@ pub fn wish(outlets: &mut Vec<Outlet>, wish: Outlet) {
         outlets.push(wish);
         outlets.sort_by_key(|outlet| outlet.to);
     }
-}
-
-/// The bit of a layer.
-#[must_use]
-pub fn bit(layer: u8) -> u8 {
-    1u8.checked_shl(u32::from(layer)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
-use super::{MemberKey, Room, RoomEvent, TrackSlot};
+use super::{MemberKey, Room, RoomEvent, Track, TrackSlot};
 use crate::counts::DropReason;
 use crate::forward::Verdict;
+use crate::forward::layers::Summary;
 use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
 use crate::ids::{SeatIndex, SessionId, TrackId, WorkerId};
 use crate::model::{Kind, Source};
-use crate::relay::outlet::{Outlet, bit};
+use crate::relay::outlet::Outlet;
 
 /// A half of a seat in which a track sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,9 @@ pub trait Watchers {
     fn spares(&self, key: MemberKey) -> Option<DropReason>;
     /// A member is to be sent these packets of one track in this seat, under these numbers.
     fn send(&mut self, to: MemberKey, seat: SeatIndex, packets: &[(&Packet, Numbers)]);
-    /// Another worker is to be sent a packet: one copy, however many watch there. `live` are the
-    /// layers of the track that live, one bit each.
-    fn relay(&mut self, to: &Outlet, live: u8, packet: &Packet);
+    /// Another worker is to be sent a packet: one copy, however many watch there. Beside it goes
+    /// what there is of the track.
+    fn relay(&mut self, to: &Outlet, layers: &Summary, packet: &Packet);
     /// Copies of packets go no further.
     fn dropped(&mut self, reason: DropReason, copies: usize);
 }
@@ -42,10 +43,37 @@ pub struct Passing {
     pub slot: TrackSlot,
     /// See above.
     pub track: TrackId,
-    /// If it came from another worker: which layers of the track live there, one bit each.
-    pub live: Option<u8>,
+    /// If it came from another worker: what there is of the track there.
+    pub far: Option<Summary>,
     /// The packet.
     pub packet: Packet,
+}
+
+impl Track {
+    /// Notes what packets tell of the layers; whether others live than before.
+    fn note(&mut self, packets: &[Passing], now: Instant) -> bool {
+        let before = match self.far {
+            Some(summary) => summary.there,
+            None => self.layers.live(now),
+        };
+        for Passing { packet, far, .. } in packets {
+            match far {
+                Some(summary) => {
+                    self.layers.adopt(summary, now);
+                    self.far = Some(*summary);
+                }
+                None => self.layers.hear(packet, now),
+            }
+            if packet.keyframe {
+                self.asks.came(packet.layer);
+            }
+        }
+        let after = match self.far {
+            Some(summary) => summary.there,
+            None => self.layers.live(now),
+        };
+        self.info.kind == Kind::Video && before != after
+    }
 }
 
 impl Room {
@@ -61,41 +89,28 @@ impl Room {
         if track.is_silent() {
             return watchers.dropped(DropReason::Muted, packets.len());
         }
-        let before = track.layers.highest(now);
-        for Passing { packet, live, .. } in packets {
-            match live {
-                Some(live) => track.layers.adopt(*live, now),
-                None => track.layers.hear(packet.layer, now),
-            }
-            if packet.keyframe {
-                track.asks.came(packet.layer);
-            }
-        }
-        let top = track.layers.highest(now);
-        if kind == Kind::Video && before != top {
-            self.ask_at = Some(now);
-        }
-        let mut wanted = 0;
+        let changed = track.note(packets, now);
         let mut passed = Vec::with_capacity(packets.len());
+        let mut needed = 0;
         for sink in &track.sinks {
             let Some(member) = self.members.get_mut(sink.member).and_then(Option::as_mut) else {
                 continue;
             };
+            if changed {
+                member.adapt_at(now);
+                self.adapt_at = Some(now);
+            }
             let (Some(seat), Some(key)) = (member.seats.get_mut(sink.seat.index()), member.key)
             else {
                 continue;
             };
             let forwarder = &mut seat.half_mut(kind).forwarder;
-            if kind == Kind::Video {
-                if let Some(reason) = watchers.spares(key) {
-                    forwarder.hold(reason);
-                } else if forwarder.resume() {
-                    self.ask_at = Some(now);
-                }
+            if kind == Kind::Video && forwarder.spare(watchers.spares(key)) {
+                self.ask_at = Some(now);
             }
             passed.clear();
             for Passing { packet, .. } in packets {
-                match forwarder.offer(packet, top, now) {
+                match forwarder.offer(packet, now) {
                     Verdict::Send(numbers) => passed.push((packet, numbers)),
                     Verdict::Drop(reason) => watchers.dropped(reason, 1),
                 }
@@ -104,14 +119,11 @@ impl Room {
                 self.sent += passed.len() as u64;
                 watchers.send(key, sink.seat, &passed);
             }
-            if first.live.is_some() {
-                wanted |= forwarder.layer().map_or(0, bit);
-                wanted |= forwarder.awaits_keyframe(&track.layers, now).map_or(0, bit);
-            }
+            needed |= forwarder.needs();
         }
-        if first.live.is_some() {
-            self.wishes_untold |= wanted != 0 && wanted != track.wished;
-        } else {
+        // A switch that is done needs the old layer no more.
+        self.wishes_untold |= std::mem::replace(&mut track.needed, needed) != needed;
+        if first.far.is_none() {
             self.sent += track.relay(packets, watchers, now);
         }
         self.listen(packets, now);
@@ -123,7 +135,7 @@ impl Room {
         let track = self.tracks.get(last.slot.0).and_then(Option::as_ref);
         let voice = track.filter(|track| track.info.source == Source::Microphone);
         // The worker of the publisher listens for all.
-        let voice = voice.filter(|_| last.live.is_none());
+        let voice = voice.filter(|_| last.far.is_none());
         if let Some(publisher) = voice.map(|track| track.publisher) {
             for level in packets.iter().filter_map(|passing| passing.packet.level) {
                 self.hear(publisher, level, now);

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::adapting::Adapting;
+use super::explaining::Told;
 use super::speakers::EVERY;
+use super::upstream::Upstream;
 use super::{
     Member, MemberKey, NewMember, Outbox, Room, RoomEvent, Status, Track, TrackSlot, Voice, put,
 };
@@ -85,6 +88,8 @@ impl Room {
             decodes: Vec::new(),
             told_undecodable: Vec::new(),
             replan: None,
+            adapting: Adapting::default(),
+            told_quality: Told::default(),
         };
         self.came += 1;
         self.empty_since = None;
@@ -105,7 +110,10 @@ impl Room {
             sinks: Vec::new(),
             outlets: Vec::new(),
             wished: 0,
+            needed: 0,
             layers: LayerTable::default(),
+            far: None,
+            upstream: Upstream::default(),
             asks: KeyframeAsks::default(),
         };
         let slot = put(&mut self.tracks, track);
@@ -160,6 +168,7 @@ impl Room {
             Notice::TrackUpdated { identity: member.identity.clone(), track: track.info.clone() };
         events.push_back(RoomEvent::Notice { cause: session, notice });
         self.restart_sinks(slot, now);
+        self.adapt_all(now);
         self.look_soon(now);
     }
 

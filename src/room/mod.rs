@@ -5,12 +5,17 @@
 //! (`log.rs`). A room knows its own members by the worker's [`MemberKey`] and tracks by their line;
 //! it never sees a session, a socket or SDP. What it has to say it puts into [`Room::poll`]'s queue.
 
+mod adapting;
+pub mod allocation;
+pub mod explaining;
 pub mod fanout;
 pub mod log;
 pub mod messages;
+mod network;
 mod relaying;
 pub mod seating;
 pub mod speakers;
+mod upstream;
 mod viewing;
 
 use std::collections::VecDeque;
@@ -18,15 +23,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::forward::keyframe::KeyframeAsks;
-use crate::forward::layers::LayerTable;
+use crate::forward::layers::{LayerTable, Summary};
 use crate::forward::packet::Codec;
 use crate::ids::{DisplayName, Identity, RoomName, SeatIndex, SessionId, TrackId, WorkerId};
-use crate::model::{Kind, Notice, ParticipantInfo, Speaker, TrackInfo};
+use crate::model::{Connection, Kind, Need, Notice, ParticipantInfo, Speaker, TrackInfo};
 use crate::relay::message::{Say, Status, Taken};
 use crate::relay::outlet::Outlet;
+use adapting::Adapting;
+use explaining::Told;
 use fanout::Sink;
 use messages::Outbox;
 use speakers::Voice;
+use upstream::Upstream;
 use viewing::Seat;
 
 /// How a worker names a member: the key of its session there.
@@ -89,6 +97,40 @@ pub enum RoomEvent {
         track: TrackId,
         /// The layer.
         layer: u8,
+    },
+    /// A viewer's network does not carry a video that it wants, or does again.
+    Paused {
+        /// Whose.
+        viewer: MemberKey,
+        /// The track.
+        track: TrackId,
+        /// Whether it is sent nothing of it.
+        paused: bool,
+    },
+    /// Video that waits to be sent, or to be sent again, would only be in the way.
+    Forget {
+        /// Whose.
+        to: MemberKey,
+    },
+    /// How much a viewer is sent and could use has changed.
+    Need {
+        /// Whose.
+        to: MemberKey,
+        /// How much.
+        need: Need,
+    },
+    /// A member here is connected better or worse than before, for everybody in the room.
+    Quality(Connection),
+    /// Others of a publisher's layers are wanted than before.
+    Layers {
+        /// Whose.
+        publisher: MemberKey,
+        /// The line of its track.
+        line: u8,
+        /// The track.
+        track: TrackId,
+        /// The layers that somebody wants, one bit each.
+        layers: u8,
     },
     /// What this worker wants of a track that is published elsewhere.
     Wish {
@@ -160,6 +202,8 @@ struct Member {
     decodes: Vec<Codec>,
     told_undecodable: Vec<TrackId>,
     replan: Option<Instant>,
+    adapting: Adapting,
+    told_quality: Told,
 }
 
 /// A track in its room.
@@ -175,7 +219,13 @@ struct Track {
     outlets: Vec<Outlet>,
     /// What the publisher's worker was told that is wanted here.
     wished: u8,
+    /// The layers that viewers here needed when a packet last came, one bit each.
+    needed: u8,
     layers: LayerTable,
+    /// What its publisher's worker said of its layers last, if that is another.
+    far: Option<Summary>,
+    /// What its publisher was told, if that is here.
+    upstream: Upstream,
     asks: KeyframeAsks,
 }
 
@@ -206,6 +256,8 @@ pub struct Room {
     look: Option<Instant>,
     speaking: Arc<[Speaker]>,
     ask_at: Option<Instant>,
+    adapt_at: Option<Instant>,
+    upstream_at: Option<Instant>,
     empty_since: Option<Instant>,
 }
 
@@ -248,6 +300,8 @@ impl Room {
             look: None,
             speaking: Arc::from([]),
             ask_at: None,
+            adapt_at: None,
+            upstream_at: None,
             empty_since: None,
         }
     }
@@ -344,7 +398,7 @@ impl Room {
     /// Whether there is something to poll, or a deadline sooner than `known`. Constant cost.
     #[must_use]
     pub fn wants(&self, known: Option<Instant>) -> bool {
-        let soonest = [self.look, self.ask_at].into_iter().flatten().min();
+        let soonest = self.own_deadline();
         let sooner = |at: Instant| known.is_none_or(|known| at < known);
         !self.events.is_empty()
             || self.seats_untold
@@ -356,7 +410,11 @@ impl Room {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let replan = self.members.iter().flatten().filter_map(Member::due).min();
-        [self.look, self.ask_at, replan].into_iter().flatten().min()
+        [self.own_deadline(), replan].into_iter().flatten().min()
+    }
+
+    fn own_deadline(&self) -> Option<Instant> {
+        [self.look, self.ask_at, self.adapt_at, self.upstream_at].into_iter().flatten().min()
     }
 
     /// Lets time pass.
@@ -370,6 +428,13 @@ impl Room {
             }
         }
         self.open_seats(now);
+        if self.adapt_at.is_some_and(|at| at <= now) {
+            self.adapt(now);
+        }
+        if self.upstream_at.is_some_and(|at| at <= now) {
+            self.upstream_at = None;
+            self.wishes_untold = true;
+        }
         if self.ask_at.is_some_and(|at| at <= now) {
             self.ask_keyframes(now);
         }

@@ -3,12 +3,13 @@
 
 use std::time::Instant;
 
-use super::fanout::{Passing, Watchers};
+use super::fanout::{Passing, Sink, Watchers};
 use super::{Member, Room, RoomEvent, Track, TrackSlot};
+use crate::forward::layers::bit;
 use crate::ids::{SessionId, TrackId, WorkerId};
 use crate::model::Kind;
 use crate::relay::message::HIGHEST;
-use crate::relay::outlet::{Outlet, bit, wish};
+use crate::relay::outlet::{Outlet, wish};
 
 /// A wish for whatever layers there are.
 const ALL: u8 = u8::MAX;
@@ -29,12 +30,12 @@ impl Track {
         if self.outlets.is_empty() {
             return 0;
         }
-        let live = self.layers.live(now);
+        let summary = self.layers.summary(self.there(now), now);
         let mut copies = 0;
         for outlet in &self.outlets {
-            let passes = |passing: &&Passing| outlet.passes(passing.packet.layer, live);
+            let passes = |passing: &&Passing| outlet.passes(passing.packet.layer, summary.live);
             for Passing { packet, .. } in packets.iter().filter(passes) {
-                watchers.relay(outlet, live, packet);
+                watchers.relay(outlet, &summary, packet);
                 copies += 1;
             }
         }
@@ -43,35 +44,24 @@ impl Track {
 
     /// What to ask the worker of its publisher for. As long as nothing came from there, this worker
     /// does not know which layers there are.
-    pub(super) fn ask_far(&self, at: WorkerId, layer: u8, now: Instant) -> RoomEvent {
-        let layer = if self.layers.highest(now).is_some() { layer } else { HIGHEST };
+    pub(super) fn ask_far(&self, at: WorkerId, layer: u8) -> RoomEvent {
+        let layer = if self.layers.known() != 0 { layer } else { HIGHEST };
         RoomEvent::AskFar { at, track: self.info.id, layer }
     }
 
     /// The layers that its viewers here are sent or wait for, one bit each.
-    fn wanted(&self, members: &[Option<Member>], now: Instant) -> u8 {
+    pub(super) fn needed(&self, members: &[Option<Member>]) -> u8 {
+        let needs = |sink: &Sink| {
+            let member = members.get(sink.member).and_then(Option::as_ref)?;
+            Some(member.seats.get(sink.seat.index())?.half(self.info.kind).forwarder.needs())
+        };
         if self.sinks.is_empty() {
             return 0;
         }
-        if self.info.kind == Kind::Audio {
-            return bit(0);
-        }
-        if self.layers.highest(now).is_none() {
-            return ALL;
-        }
-        let mut layers = 0;
-        for sink in &self.sinks {
-            let member = members.get(sink.member).and_then(Option::as_ref);
-            let Some(seat) = member.and_then(|m| m.seats.get(sink.seat.index())) else { continue };
-            let forwarder = &seat.half(self.info.kind).forwarder;
-            layers |= forwarder.layer().map_or(0, bit);
-            layers |= forwarder.awaits_keyframe(&self.layers, now).map_or(0, bit);
-        }
-        // All are held back for now; it is by packets that they notice that they may go on.
-        match (layers, self.wished) {
-            (0, 0) => ALL,
-            (0, before) => before,
-            (layers, _) => layers,
+        match self.info.kind {
+            Kind::Audio => bit(0),
+            Kind::Video if self.layers.known() == 0 => ALL,
+            Kind::Video => self.sinks.iter().filter_map(needs).fold(0, |all, needs| all | needs),
         }
     }
 }
@@ -82,6 +72,9 @@ impl Room {
         if !self.wishes_untold {
             return None;
         }
+        if let Some(layers) = self.poll_upstream(now) {
+            return Some(layers);
+        }
         let Self { members, tracks, here, .. } = self;
         for (slot, track) in tracks.iter_mut().enumerate() {
             let Some(track) = track else { continue };
@@ -89,7 +82,7 @@ impl Room {
             let Some(at) = publisher.map(|member| member.at).filter(|at| at != here) else {
                 continue;
             };
-            let layers = track.wanted(members, now);
+            let layers = track.needed(members);
             if layers != track.wished {
                 track.wished = layers;
                 let (track, slot) = (track.info.id, TrackSlot(slot));
@@ -105,6 +98,7 @@ impl Room {
         let track = self.by_track(id).and_then(|slot| self.tracks.get_mut(slot)?.as_mut());
         if let Some(track) = track {
             wish(&mut track.outlets, outlet);
+            self.wishes_untold = true;
         }
     }
 
@@ -112,7 +106,8 @@ impl Room {
     pub fn keyframe_asked(&mut self, id: TrackId, layer: u8, now: Instant) {
         let track = self.by_track(id).and_then(|slot| self.tracks.get_mut(slot)?.as_mut());
         let Some(track) = track else { return };
-        let highest = track.layers.highest(now).unwrap_or(0);
+        let live = track.layers.live(now);
+        let highest = u8::try_from(live.checked_ilog2().unwrap_or(0)).unwrap_or(0);
         track.asks.want(if layer == HIGHEST { highest } else { layer });
         self.ask_at = Some(now);
     }
@@ -122,6 +117,7 @@ impl Room {
         for track in self.tracks.iter_mut().flatten() {
             track.outlets.retain(|outlet| outlet.to != worker);
         }
+        self.wishes_untold = true;
         for member in self.members.iter_mut().flatten() {
             member.outbox.forget_worker(worker);
         }

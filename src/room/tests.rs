@@ -30,8 +30,8 @@ impl Watchers for Noted {
     fn send(&mut self, to: MemberKey, _: SeatIndex, packets: &[(&Packet, Numbers)]) {
         self.sent.extend(packets.iter().map(|(packet, _)| (to, packet.layer)));
     }
-    fn relay(&mut self, to: &Outlet, live: u8, packet: &Packet) {
-        self.relayed.push((to.to, packet.layer, live));
+    fn relay(&mut self, to: &Outlet, layers: &Summary, packet: &Packet) {
+        self.relayed.push((to.to, packet.layer, layers.live));
     }
     fn dropped(&mut self, _: DropReason, _: usize) {}
 }
@@ -113,11 +113,14 @@ fn two_copies(now: Instant) -> (Room, Room) {
     annex.equip(key(2), 1, vec![Codec::H264], now);
     annex.connected(key(2), now);
     annex.seated(key(2), 9, now);
+    annex.handle_time(now);
     (home, annex)
 }
 
 fn wish(room: &mut Room, now: Instant) -> Option<u8> {
-    match room.poll_wish(now) {
+    let wishes = std::iter::from_fn(|| room.poll_wish(now));
+    let last = wishes.filter(|event| matches!(event, RoomEvent::Wish { .. })).last();
+    match last {
         Some(RoomEvent::Wish { at, layers, .. }) => {
             assert_eq!(at, HOME);
             Some(layers)
@@ -131,6 +134,8 @@ fn packet(layer: u8, keyframe: bool, now: Instant) -> Packet {
         kind: Kind::Video,
         codec: Codec::H264,
         layer,
+        temporal: 0,
+        sync: false,
         seq: 1_000,
         timestamp: 1,
         clock_rate: 90_000,
@@ -141,6 +146,7 @@ fn packet(layer: u8, keyframe: bool, now: Instant) -> Packet {
         voice: None,
         orientation: None,
         arrived: now,
+        captured: None,
         wallclock: now,
         payload: Arc::from([0; 100]),
     }
@@ -149,8 +155,10 @@ fn packet(layer: u8, keyframe: bool, now: Instant) -> Packet {
 fn pass(room: &mut Room, live: Option<u8>, packet: Packet, now: Instant) -> Noted {
     let mut noted = Noted::default();
     let track = camera().id;
-    let passing = Passing { room: 0, slot: TrackSlot(0), track, live, packet };
+    let far = live.map(|live| Summary { live, there: live, ..Summary::default() });
+    let passing = Passing { room: 0, slot: TrackSlot(0), track, far, packet };
     room.forward(&[passing], &mut noted, now);
+    room.handle_time(now);
     noted
 }
 
@@ -194,7 +202,6 @@ fn a_copy_that_knows_no_layers_asks_for_the_keyframe_of_the_largest() {
     let t = crate::test_clock();
     let (mut home, mut annex) = two_copies(t);
     let soon = t + Duration::from_millis(2);
-    annex.handle_time(soon);
     let asked = std::iter::from_fn(|| annex.poll_event())
         .find(|event| matches!(event, RoomEvent::AskFar { .. }));
     let highest = crate::relay::message::HIGHEST;

@@ -38,6 +38,13 @@ pub(super) struct Seat {
     video: Half,
 }
 
+impl Half {
+    /// The place of the track that it carries.
+    pub(super) fn slot(&self) -> Option<usize> {
+        self.track.map(|(slot, _)| slot)
+    }
+}
+
 impl Seat {
     fn new(first_seq: u16) -> Self {
         let half =
@@ -124,6 +131,7 @@ impl Room {
         if let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) {
             member.connected = true;
         }
+        self.adapt_soon(at, now);
         self.open_seats(now);
     }
 
@@ -140,7 +148,8 @@ impl Room {
     pub fn keyframe_wanted(&mut self, key: MemberKey, seat: SeatIndex, now: Instant) {
         let Some((_, member)) = self.member(key) else { return };
         let Some(half) = member.seats.get(seat.index()).map(|seat| &seat.video) else { return };
-        let (Some((slot, _)), Some(layer)) = (half.track, half.forwarder.layer()) else { return };
+        let (Some(slot), Some(sent)) = (half.slot(), half.forwarder.sends()) else { return };
+        let layer = sent.layer;
         if let Some(track) = self.tracks.get_mut(slot).and_then(Option::as_mut) {
             track.asks.want(layer);
             self.ask_at = Some(now);
@@ -232,6 +241,7 @@ impl Room {
             member.seats.iter_mut().for_each(|seat| seat.tell(rev, now));
             member.seats_untold = true;
             self.seats_untold = true;
+            self.adapt_soon(at, now);
         }
     }
 
@@ -318,9 +328,9 @@ impl Room {
             for half in member.seats.iter().map(|seat| &seat.video) {
                 let (Some((slot, _)), None) = (half.track, half.pending) else { continue };
                 let Some(track) = tracks.get_mut(slot).and_then(Option::as_mut) else { continue };
-                let Some(layer) = half.forwarder.awaits_keyframe(&track.layers, now) else {
-                    continue;
-                };
+                let Some(layer) = half.forwarder.awaits_keyframe() else { continue };
+                // As long as nothing has come nobody knows which layers there are.
+                let layer = if track.layers.known() == 0 { 0 } else { layer };
                 if !track.is_silent() {
                     track.asks.want(layer);
                     waiting = true;
@@ -336,7 +346,7 @@ impl Room {
                     Some(publisher) => {
                         RoomEvent::AskKeyframe { publisher, line: track.line, layer }
                     }
-                    None => track.ask_far(publisher.at, layer, now),
+                    None => track.ask_far(publisher.at, layer),
                 });
             }
             next = [next, track.asks.deadline(now)].into_iter().flatten().min();

@@ -25,7 +25,7 @@ use crate::counts::{DropReason, Drops};
 use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
-use crate::model::Kind;
+use crate::model::{Bandwidth, Kind, Need};
 use crate::wire::classify::{Class, classify, dtls_is_client_hello};
 use budget::Budget;
 use channels::{Channels, Lane};
@@ -77,6 +77,8 @@ pub enum Event {
     },
     /// There is room again in a data channel.
     Writable,
+    /// What the client's network carries has changed.
+    Bandwidth(Bandwidth),
 }
 
 /// What became of packets that were to be queued for a seat.
@@ -86,6 +88,8 @@ pub struct Written {
     pub packets: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+    /// A keyframe began among them.
+    pub keyframe: bool,
     /// Why the others were not.
     pub dropped: Option<DropReason>,
 }
@@ -233,9 +237,6 @@ impl Session {
     /// [`SessionError`]: the session is over.
     pub fn handle_time(&mut self, out: &mut Drained, now: Instant) -> Result<(), SessionError> {
         self.channels.flush(&mut self.rtc);
-        if let Some(wish) = self.pace.wish(now) {
-            self.rtc.bwe().set_bitrate(Bitrate::ZERO, wish);
-        }
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             out.drops.count(DropReason::Engine);
         }
@@ -258,6 +259,33 @@ impl Session {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.pace.is_behind()
+    }
+
+    /// Says how much is sent to the client and how much it could use, so that the estimator looks
+    /// for that, and pads while something is missing.
+    pub fn need(&mut self, need: Need, now: Instant) {
+        self.pace.needs(need);
+        self.wish(now);
+    }
+
+    /// Forgets the video that waits in the pacer, and what could be sent again.
+    pub fn forget_video(&mut self, now: Instant) {
+        self.seats.forget_video(&mut self.rtc);
+        self.pace.flooded(now);
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::ZERO);
+    }
+
+    fn wish(&mut self, now: Instant) {
+        if let Some((least, most)) = self.pace.wish(now) {
+            self.rtc.bwe().set_bitrate(least, most);
+        }
+    }
+
+    /// The client's names of a line's layers, those of which a bit is set; `None`: it has one
+    /// layer, without a name.
+    #[must_use]
+    pub fn rids(&self, line: LineIndex, layers: u8) -> Option<Vec<String>> {
+        self.incoming.is_simulcast(line).then(|| self.incoming.rids(line, layers))
     }
 
     /// Asks the publisher for a keyframe. Leaves with the next [`Session::handle_time`].
@@ -324,7 +352,7 @@ impl Session {
                     let bytes: Vec<u8> = transmit.contents.into();
                     let media = classify(&bytes) == Some(Class::Rtp);
                     if media {
-                        sent.count(self.incoming.sends_first(&bytes));
+                        sent.count(self.incoming.sends_first(&bytes), bytes.len());
                     }
                     let (from, to) = (transmit.source, transmit.destination);
                     out.datagrams += 1;
@@ -337,6 +365,14 @@ impl Session {
                 Err(_) => out.drops.count(DropReason::Engine),
             }
             budget.output()?;
+        }
+        let news = self.pace.take_news();
+        let bandwidth = self.pace.bandwidth(now);
+        if news || bandwidth.is_some() {
+            self.wish(now);
+        }
+        if let Some(bandwidth) = bandwidth {
+            out.events.push(Event::Bandwidth(bandwidth));
         }
         if (self.gone || !self.rtc.is_alive()) && !self.closed {
             self.closed = true;
@@ -367,9 +403,9 @@ impl Session {
                 }
             }
             RtcEvent::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                tracing::debug!(%estimate, "a viewer's bandwidth");
                 self.pace.estimated(estimate);
             }
+            RtcEvent::PeerStats(stats) => self.pace.measured(&stats),
             RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),
             RtcEvent::ChannelData(data) => match self.channels.lane_of(data.id) {
                 Some(lane) if data.binary => {

@@ -269,6 +269,7 @@ fn build(engine: &Engine, config: &SessionConfig, ufrag: &str, now: Instant) -> 
         // With the default of 5 s browsers have no lip-sync for 9 s after a seat is taken.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .enable_bwe(Some(pace::START))
+        .set_stats_interval(Some(pace::STATISTICS))
         .set_send_buffer_video(super::seats::RTX_PACKETS)
         .set_sctp_max_buffered_amount(channels::ENGINE_BUDGET)
         .set_sctp_max_message_size(channels::max_frame(config.data_bytes));

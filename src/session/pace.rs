@@ -8,14 +8,59 @@
 use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
+use str0m::stats::PeerStats;
 
 use super::Written;
-use crate::model::Kind;
+use crate::model::{Bandwidth, FIRST_ESTIMATE, Kind, Need};
 
-/// Where the estimate of a viewer's bandwidth begins. The engine probes three and six times this as
-/// soon as the path stands, so that a good network is known within a second; a bad one is overrun
-/// for about as long.
-pub(super) const START: Bitrate = Bitrate::mbps(3);
+/// Where the estimate of a viewer's bandwidth begins.
+pub(super) const START: Bitrate = Bitrate::bps(FIRST_ESTIMATE);
+
+/// How often the engine says how it estimates now, and what was lost. Its estimate by event is a mean
+/// over three seconds and tells late that a network got narrow.
+pub(super) const STATISTICS: Duration = Duration::from_millis(200);
+
+/// A queue of video that takes longer than this to leave says sooner than the estimator that the
+/// network got narrow: what leaves is then all that it carries.
+const SQUEEZED: Duration = Duration::from_millis(250);
+
+/// How long what leaves is counted before it is believed, and how long it holds after the queue was
+/// empty.
+const COUNTED: Duration = Duration::from_millis(200);
+const HOLDS: Duration = Duration::from_millis(1_500);
+
+/// A round trip that changed by less is told with other news, and by more once in so long.
+const RTT_MOVED: Duration = Duration::from_millis(50);
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the estimator takes to find its way, and how much loss says that it found it before.
+const STARTUP: Duration = Duration::from_secs(2);
+const LOSSY: f32 = 0.02;
+
+/// When so many of the packets of a moment are lost, the network carries far less than the estimator
+/// knows yet.
+const FLOOD: f32 = 0.4;
+
+/// Of what seems to come through at the height of a flood, so much is believed: the last of what was
+/// sent has not been missed yet.
+const ANEW: u64 = 3;
+const CAP_GROWS: Duration = Duration::from_secs(1);
+const PROBE_EVERY: Duration = Duration::from_secs(3);
+const PROBE_ON: Duration = Duration::from_millis(600);
+const LESS: f64 = 0.5;
+const EMPTIES: Duration = Duration::from_secs(2);
+
+/// No network is taken to carry less than this, in bit/s: what left may have been all sound and
+/// resends.
+const LEAST: u64 = 100_000;
+
+/// A change of the estimate by less than one part in this is told to nobody.
+const WORTH_TELLING: u64 = 50;
+
+/// What is asked of the estimator beyond the next better picture, so that it is found to fit with
+/// something to spare; and beyond all that is wanted, for keyframes and the estimate's own dips.
+const NEXT: f64 = 1.15;
+const FULL: f64 = 1.5;
 
 /// A wish of the pacer that is due within this is part of the present burst.
 const AT_ONCE: Duration = Duration::from_micros(100);
@@ -35,15 +80,8 @@ const IDLE_WAKE: Duration = Duration::from_secs(1);
 /// keyframe; a viewer with more is behind and spared further video. The engine has no limit of
 /// its own; it would raise its rate over the estimate to empty a longer queue within two seconds,
 /// and drown the sound with it.
-const QUEUE: Duration = Duration::from_millis(500);
+const QUEUE: Duration = Duration::from_millis(250);
 const QUEUE_BYTES: u64 = 12_000;
-
-/// How often the rate of what is written is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// What is wished for over what is written, so that the estimate leaves room for keyframes and for
-/// its own dips: the pacer holds back what exceeds it.
-const SPARE: f64 = 2.0;
 
 /// What the engine wants after it was polled to its time-out.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +103,15 @@ pub(super) struct Sent {
     pub first: u32,
     /// Video among it.
     pub video: u32,
+    /// Bytes of all of them.
+    pub bytes: u64,
 }
 
 impl Sent {
     /// Counts one packet; what it carries is known if it was sent for the first time.
-    pub fn count(&mut self, first: Option<Kind>) {
+    pub fn count(&mut self, first: Option<Kind>, bytes: usize) {
         self.packets += 1;
+        self.bytes += bytes as u64;
         self.first += u32::from(first.is_some());
         self.video += u32::from(first == Some(Kind::Video));
     }
@@ -85,33 +126,80 @@ pub(super) struct Pace {
     queued: u32,
     /// Bytes of a packet, about.
     size: u64,
-    /// Bytes that may be queued.
+    /// Bytes that may be queued; and beside them a keyframe, as much of it as is left.
     room: u64,
+    keyframe: u64,
+    behind: bool,
     /// Media was written since the engine was last at rest.
     media: bool,
     /// The last pass gave out something else than media: it pads or probes.
     padding: bool,
     /// When RTP last came out.
     active: Instant,
-    written: u64,
-    looked: Instant,
-    wished: f64,
+    /// By event, and by statistics.
+    estimate: u64,
+    momentary: Option<u64>,
+    loss: f32,
+    burst: f32,
+    /// Bytes of media that the engine has sent, and what of the last of them came, in bit/s.
+    sent: u64,
+    came: u64,
+    /// See [`Pace::flooded`]; and when it grows.
+    cap: Option<(u64, Instant)>,
+    lost_in: f32,
+    rtt: Option<Duration>,
+    queue: Queue,
+    /// Statistics came.
+    news: bool,
+    told: Bandwidth,
+    told_at: Option<Instant>,
+    need: Need,
+    wished: Option<(Bitrate, Bitrate)>,
+    quiet_until: Option<Instant>,
+    probed: Option<(Instant, u64)>,
+    /// When media was first sent.
+    began: Option<Instant>,
+}
+
+/// What leaves while video waits.
+#[derive(Debug, Default)]
+struct Queue {
+    since: Option<Instant>,
+    bytes: u64,
+    /// What the network carries by this, in bit/s, and when that was found.
+    carries: Option<(u64, Instant)>,
 }
 
 impl Pace {
     pub fn new(now: Instant) -> Self {
-        let bps = START.as_f64();
         Self {
             unsent: 0,
             queued: 0,
             size: 0,
-            room: room(START),
+            room: room(FIRST_ESTIMATE),
+            keyframe: 0,
+            behind: false,
             media: false,
             padding: false,
             active: now,
-            written: 0,
-            looked: now,
-            wished: bps,
+            estimate: FIRST_ESTIMATE,
+            momentary: None,
+            loss: 0.0,
+            burst: 0.0,
+            sent: 0,
+            came: 0,
+            cap: None,
+            lost_in: 0.0,
+            rtt: None,
+            queue: Queue::default(),
+            news: false,
+            told: Bandwidth::default(),
+            told_at: None,
+            need: Need::default(),
+            wished: None,
+            quiet_until: None,
+            probed: None,
+            began: None,
         }
     }
 
@@ -125,30 +213,175 @@ impl Pace {
                 self.size = (written.bytes / written.packets).max(self.size - self.size / 16);
             }
             self.media = true;
-            self.written += written.bytes;
+            if written.keyframe {
+                self.keyframe = self.waiting();
+            }
+            self.behind |= self.waiting() > self.room + self.keyframe;
         }
     }
 
     /// Whether the viewer's network takes less than what is written for it.
     pub fn is_behind(&self) -> bool {
-        u64::from(self.queued) * self.size > self.room
+        self.behind
     }
 
     /// The estimator says what the viewer's network carries.
     pub fn estimated(&mut self, estimate: Bitrate) {
-        self.room = room(estimate);
+        self.estimate = estimate.as_u64();
+    }
+
+    /// The engine says how it estimates at this moment, and what was lost in the last second.
+    pub fn measured(&mut self, stats: &PeerStats) {
+        self.news = true;
+        self.momentary = stats.bwe_tx.map(|estimate| estimate.as_u64());
+        let before = std::mem::replace(&mut self.loss, stats.egress_loss_fraction.unwrap_or(0.0));
+        // The engine says what was lost in the last second, and says it five times as often.
+        self.burst = ((self.loss - before) / STATISTICS.as_secs_f32()).clamp(0.0, 1.0);
+        let sent = stats.bytes_tx.saturating_sub(self.sent);
+        self.sent = stats.bytes_tx;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rate, not a sum of money"
+        )]
+        let came = (sent as f32 * 8.0 / STATISTICS.as_secs_f32() * (1.0 - self.burst)) as u64;
+        self.came = came;
+        self.lost_in = stats.ingress_loss_fraction.unwrap_or(0.0);
+        self.rtt = stats.rtt;
+    }
+
+    /// What the network carries, if that is to be told anew.
+    pub fn bandwidth(&mut self, now: Instant) -> Option<Bandwidth> {
+        // What leaves while a flood runs off says nothing.
+        let quiet = self.quiet_until.is_some_and(|until| now < until);
+        let carries = self.queue.carries(now).filter(|_| !quiet);
+        let estimated = self.momentary.unwrap_or(self.estimate);
+        // In its first moments the estimator falls to little more than what was sent so far,
+        // whatever the network carries. What was lost or has to wait says more.
+        let new = self.began.is_none_or(|at| now < at + STARTUP) && self.loss < LOSSY;
+        let estimate = if new { estimated.max(FIRST_ESTIMATE) } else { estimated };
+        let cap = self.cap(estimate, now);
+        let estimate = [carries, cap].into_iter().flatten().fold(estimate, u64::min);
+        let new = Bandwidth {
+            estimate,
+            squeezed: carries.is_some() || self.behind,
+            flooded: self.burst > FLOOD,
+            loss: self.loss,
+            lost_in: self.lost_in,
+            rtt: self.rtt,
+        };
+        let moved = estimate.abs_diff(self.told.estimate) * WORTH_TELLING > self.told.estimate;
+        let lost = |new: f32, old: f32| (new - old).abs() > 0.01;
+        let other = lost(new.loss, self.told.loss)
+            || lost(new.lost_in, self.told.lost_in)
+            || (new.flooded, new.squeezed) != (self.told.flooded, self.told.squeezed)
+            || (new.rtt.is_some() && self.told.rtt.is_none());
+        (moved || other || self.is_stale(now)).then(|| {
+            self.told_at = Some(now);
+            self.told = new;
+            self.room = room(estimate);
+            new
+        })
+    }
+
+    /// Whether statistics came since this was asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether small changes have added up for long enough.
+    fn is_stale(&self, now: Instant) -> bool {
+        let (old, new) = (self.told.rtt.unwrap_or_default(), self.rtt.unwrap_or_default());
+        old.abs_diff(new) > RTT_MOVED
+            && self.told_at.is_none_or(|at| now.saturating_duration_since(at) > TOLD_EVERY)
+    }
+
+    /// How much is sent and could be used.
+    pub fn needs(&mut self, need: Need) {
+        self.need = need;
+    }
+
+    /// What the estimator is to be asked for now, if that is something else than before: so much
+    /// at least, by padding, and so much at most, by probes.
+    pub fn wish(&mut self, now: Instant) -> Option<(Bitrate, Bitrate)> {
+        if self.need.full == 0 || self.quiet_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let (least, most) = wishes(self.need, self.told.estimate);
+        if let Some((_, wished)) = self.wished.filter(|_| self.is_stuck(now)) {
+            // Each rise of what is looked for sets off a probe: less for a moment, then more.
+            self.probed = Some((now, self.told.estimate));
+            self.wished = Some((least, wished * LESS));
+            return self.wished;
+        }
+        let far =
+            |new: Bitrate, old: Bitrate| (new.as_f64() - old.as_f64()).abs() > old.as_f64() * 0.2;
+        let differs = self.wished.is_none_or(|(l, m)| far(least, l) || far(most, m));
+        differs.then(|| {
+            self.wished = Some((least, most));
+            (least, most)
+        })
+    }
+
+    /// Whether something is missing that padding does not find room for: the engine pads in small
+    /// packets when there is little to pad, and they do not count for its estimator.
+    fn is_stuck(&mut self, now: Instant) -> bool {
+        let Need { sent, next, .. } = self.need;
+        let found = self.told.estimate > self.need.full + self.need.full / 8;
+        // With less in use the engine probes by itself, and further.
+        let busy = sent > self.told.estimate / 10 * 6;
+        let (since, before) = *self.probed.get_or_insert((now, self.told.estimate));
+        // What the last one found may be not all that there is.
+        let rises = self.told.estimate > before + before / 4;
+        let every = if rises { PROBE_ON } else { PROBE_EVERY };
+        next > sent && busy && !found && self.loss < LOSSY && now >= since + every
+    }
+
+    /// No video waits any more, and for a while no more is believed to come through than now: the
+    /// estimator takes seconds to find that, and sees no reason to once nothing more is sent. Until
+    /// the network has emptied, the engine is asked for nothing.
+    pub fn flooded(&mut self, now: Instant) {
+        self.unsent = self.unsent.saturating_sub(self.queued);
+        self.queued = 0;
+        self.keyframe = 0;
+        self.behind = false;
+        self.wished = None;
+        self.quiet_until = Some(now + EMPTIES);
+        self.cap = Some(((self.came / ANEW).max(LEAST), now + EMPTIES));
+    }
+
+    /// The most that is believed to come through after a flood, if that is still in doubt.
+    fn cap(&mut self, estimated: u64, now: Instant) -> Option<u64> {
+        let (cap, at) = self.cap?;
+        let grown = if now >= at && self.loss < LOSSY {
+            (cap + cap / 2, now + CAP_GROWS)
+        } else {
+            (cap, at)
+        };
+        self.cap = Some(grown).filter(|(cap, _)| *cap < estimated);
+        Some(cap)
     }
 
     /// When to wake the engine; `None`: at once, it has more.
     pub fn rest(&mut self, wish: Wish, now: Instant) -> Option<Instant> {
         self.unsent = self.unsent.saturating_sub(wish.sent.first);
         self.queued = self.queued.saturating_sub(wish.sent.video);
+        self.keyframe = self.keyframe.saturating_sub(u64::from(wish.sent.video) * self.size);
+        self.behind &= self.waiting() > self.room / 4;
         if wish.sent.packets > 0 {
             self.active = now;
+            self.began.get_or_insert(now);
         }
         if wish.at <= now {
             return None;
         }
+        self.queue.left(
+            wish.sent.bytes,
+            self.waiting().saturating_sub(self.keyframe),
+            self.told.estimate,
+            now,
+        );
         let at_once = wish.pacing && wish.at <= now + AT_ONCE;
         if at_once && wish.sent.packets > 0 && self.unsent > 0 {
             return None;
@@ -173,33 +406,55 @@ impl Pace {
         })
     }
 
-    /// How much bandwidth the estimator shall look for, if that has changed: what is written, and
-    /// something to spare.
-    pub fn wish(&mut self, now: Instant) -> Option<Bitrate> {
-        let time = now.saturating_duration_since(self.looked);
-        if time < LOOK {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
-        let rate = self.written as f64 * 8.0 / time.as_secs_f64() * SPARE;
-        self.looked = now;
-        self.written = 0;
-        let rate = rate.max(START.as_f64());
-        if rate > self.wished * 1.1 {
-            self.wished = rate;
-        } else if rate < self.wished * 0.5 {
-            // Slowly down: a viewer that is behind is written little, and wants more.
-            self.wished = (self.wished * 0.9).max(rate);
-        } else {
-            return None;
-        }
-        Some(Bitrate::from(self.wished))
+    /// Bytes of video that wait, about.
+    fn waiting(&self) -> u64 {
+        u64::from(self.queued) * self.size
     }
 }
 
+impl Queue {
+    /// So many bytes of all kinds have left, and so many of video still wait.
+    fn left(&mut self, bytes: u64, waiting: u64, estimate: u64, now: Instant) {
+        if waiting == 0 {
+            self.since = None;
+            self.bytes = 0;
+            return;
+        }
+        let since = *self.since.get_or_insert(now);
+        self.bytes += bytes;
+        let time = now.saturating_duration_since(since);
+        if time < COUNTED {
+            return;
+        }
+        let rate = (u128::from(self.bytes) * 8_000_000).checked_div(time.as_micros());
+        let rate = u64::try_from(rate.unwrap_or(0)).unwrap_or(u64::MAX).min(estimate);
+        let takes = u128::from(waiting) * 8_000 / u128::from(rate.max(1));
+        if takes > SQUEEZED.as_millis() {
+            self.carries = Some(((rate - rate / 10).max(LEAST), now));
+        }
+        self.since = Some(now);
+        self.bytes = 0;
+    }
+
+    fn carries(&mut self, now: Instant) -> Option<u64> {
+        self.carries = self.carries.filter(|(_, at)| now.saturating_duration_since(*at) < HOLDS);
+        self.carries.map(|(rate, _)| rate)
+    }
+}
+
+/// What the estimator is asked for: so much at least, by padding, and so much at most, by probes. A
+/// probe for all that is wanted would flood a network that carries a tenth of it.
+fn wishes(need: Need, estimate: u64) -> (Bitrate, Bitrate) {
+    #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
+    let times = |rate: u64, factor: f64| Bitrate::from(rate as f64 * factor);
+    let least = if need.next > need.sent { times(need.next, NEXT) } else { Bitrate::ZERO };
+    let reach = times(need.next, NEXT).max(times(estimate, FULL));
+    (least, times(need.full, FULL).max(START).min(reach))
+}
+
 /// How many bytes may be queued.
-fn room(estimate: Bitrate) -> u64 {
-    let bytes = (estimate * QUEUE).as_bytes_usize();
+fn room(estimate: u64) -> u64 {
+    let bytes = u128::from(estimate) * QUEUE.as_millis() / 8_000;
     u64::try_from(bytes).map_or(QUEUE_BYTES, |bytes| bytes.max(QUEUE_BYTES))
 }
 
@@ -212,11 +467,15 @@ mod tests {
     }
 
     fn wrote(packets: u64) -> Written {
-        Written { packets, bytes: packets * 1_000, dropped: None }
+        Written { packets, bytes: packets * 1_000, ..Written::default() }
     }
 
     fn pacer(at: Instant, sent: u32) -> Wish {
-        Wish { at, pacing: true, sent: Sent { packets: sent, first: sent, video: sent } }
+        Wish {
+            at,
+            pacing: true,
+            sent: Sent { packets: sent, first: sent, video: sent, bytes: u64::from(sent) * 1_000 },
+        }
     }
 
     #[test]
@@ -246,7 +505,7 @@ mod tests {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
         pace.wrote(wrote(2), false);
-        let one = Sent { packets: 1, first: 1, video: 0 };
+        let one = Sent { packets: 1, first: 1, ..Sent::default() };
         let wish = Wish { at: t + us(1), pacing: true, sent: one };
         assert_eq!(pace.rest(wish, t), None);
         assert_eq!(pace.rest(wish, t), Some(t + REST_AFTER_MEDIA));
@@ -256,7 +515,7 @@ mod tests {
     fn media_in_the_midst_of_a_probe_does_not_stop_it() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        let padding = Sent { packets: 1, first: 0, video: 0 };
+        let padding = Sent { packets: 1, ..Sent::default() };
         let wish = Wish { at: t + us(1), pacing: true, sent: padding };
         assert_eq!(pace.rest(wish, t), Some(t + REST));
         pace.wrote(wrote(1), true);
@@ -274,18 +533,21 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_holds_half_a_second_of_the_estimate() {
+    fn the_queue_holds_a_quarter_of_a_second_and_a_keyframe() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(187), true);
+        pace.wrote(wrote(93), true);
         assert!(!pace.is_behind());
         pace.wrote(wrote(1), true);
         assert!(pace.is_behind());
-        pace.estimated(Bitrate::mbps(4));
+        assert_eq!(pace.rest(pacer(t + us(10), 60), t), None);
+        assert!(pace.is_behind(), "not until most of it has left");
+        assert_eq!(pace.rest(pacer(t + us(10), 20), t), None);
         assert!(!pace.is_behind());
-        pace.estimated(Bitrate::kbps(100));
-        assert_eq!(pace.rest(pacer(t + us(10), 176), t), None);
-        assert!(!pace.is_behind(), "a small keyframe always fits");
+        pace.wrote(Written { keyframe: true, ..wrote(200) }, true);
+        assert!(!pace.is_behind(), "a keyframe always fits");
+        pace.wrote(wrote(94), true);
+        assert!(pace.is_behind(), "but not everything after it");
     }
 
     #[test]
@@ -301,14 +563,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_wished_for_with_something_to_spare() {
+    fn the_estimator_is_asked_to_pad_only_while_something_is_missing() {
+        let need = Need { sent: 500_000, next: 1_000_000, full: 4_000_000 };
+        assert_eq!(wishes(need, 8_000_000), (Bitrate::kbps(1_150), Bitrate::mbps(6)));
+        assert_eq!(wishes(need, 600_000), (Bitrate::kbps(1_150), Bitrate::kbps(1_150)));
+        let whole = Need { sent: 4_000_000, next: 4_000_000, full: 4_000_000 };
+        assert_eq!(wishes(whole, 8_000_000), (Bitrate::ZERO, Bitrate::mbps(6)));
+    }
+
+    #[test]
+    fn a_queue_that_does_not_empty_says_what_the_network_carries() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(500), true);
-        assert_eq!(pace.wish(t + us(499_999)), None);
-        assert_eq!(pace.wish(t + LOOK), Some(Bitrate::from(16_000_000.0)));
-        pace.wrote(wrote(510), true);
-        assert_eq!(pace.wish(t + LOOK * 2), None, "near enough");
-        assert_eq!(pace.wish(t + LOOK * 3), Some(Bitrate::from(16_000_000.0 * 0.9)));
+        pace.wrote(wrote(100), true);
+        let at = |ms| t + Duration::from_millis(ms);
+        // Five packets of 1,000 bytes in each 100 ms: 400 kbit/s, and ninety and more wait.
+        for ms in [0, 100, 200] {
+            assert!(pace.rest(pacer(at(ms + 50), 5), at(ms)).is_some());
+        }
+        let told = pace.bandwidth(at(200)).unwrap().estimate;
+        assert!((300_000..600_000).contains(&told), "{told}");
+        assert_eq!(pace.bandwidth(at(250)), None, "nothing new");
+        let later = pace.bandwidth(at(1_800)).unwrap().estimate;
+        assert_eq!(later, FIRST_ESTIMATE, "the estimator knows better by then");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use str0m::Rtc;
 use str0m::format::PayloadParams;
-use str0m::media::{Mid, Pt};
+use str0m::media::{Direction, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
 use super::Written;
@@ -18,7 +18,7 @@ use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
 use crate::model::Kind;
-use crate::wire::sdp::{Direction, Outline};
+use crate::wire::sdp::{Direction as Offered, Outline};
 
 /// How long a packet is kept for retransmission: a few round trips. Browsers ask for a keyframe
 /// instead of what is older, and a viewer's memory is mostly this.
@@ -29,7 +29,7 @@ pub(super) const RTX_PACKETS: usize = 512;
 
 /// Most of what is sent that may be retransmission. Above it the engine drops all queued resends;
 /// its default of 0.15 lets a picture stand at 25 % loss.
-const RTX_RATIO: f32 = 0.3;
+const RTX_RATIO: f32 = 0.5;
 
 /// One outgoing stream.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl SeatLines {
         for described in &outline.lines {
             let Some(kind) = described.kind.media() else { continue };
             let mid = mid_of(&described.mid);
-            let open = !described.rejected && described.direction == Direction::RecvOnly;
+            let open = !described.rejected && described.direction == Offered::RecvOnly;
             match self.seat_of(mid, kind) {
                 Some(seat) if !open => {
                     if let Some(seat) = self.seats.get_mut(seat.index()) {
@@ -145,6 +145,19 @@ impl SeatLines {
         });
         #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
         self.seats[at].half_mut(kind)
+    }
+
+    /// Empties the pacer's queue and the retransmission cache of all video. The engine does so by
+    /// itself when it is told not to send any more; it is told, and told to send again, without
+    /// the client hearing of it.
+    pub(super) fn forget_video(&self, rtc: &mut Rtc) {
+        for line in self.seats.iter().filter_map(|seat| seat.video.as_ref()).filter(|l| l.live) {
+            let Some(direction) = rtc.media(line.mid).map(|media| media.direction()) else {
+                continue;
+            };
+            rtc.sdp_api().set_direction(line.mid, Direction::Inactive);
+            rtc.sdp_api().set_direction(line.mid, direction);
+        }
     }
 
     /// Hands packets of one track to the engine, in order.
@@ -186,6 +199,7 @@ impl SeatLines {
                     stream.write_rtp(write);
                     written.packets += 1;
                     written.bytes += packet.payload.len() as u64;
+                    written.keyframe |= packet.keyframe;
                 }
                 Err(reason) => written.dropped = Some(reason),
             }

@@ -1,6 +1,6 @@
 //! What the client sends: SSRC, mid and rid ⇄ line and layer, and packets in Fanlight's own shape.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use str0m::Rtc;
 use str0m::format::{Codec as RtcCodec, CodecSpec};
@@ -8,8 +8,10 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
 use crate::counts::DropReason;
+use crate::forward::layers::bit;
 use crate::forward::packet::{Codec, Packet};
 use crate::model::Kind;
+use crate::units::rtp_since;
 use crate::wire::sdp::{Direction, Outline};
 use crate::wire::vp8::Vp8;
 use crate::wire::{av1, h264, vp9};
@@ -112,6 +114,18 @@ impl Incoming {
         Some((line.mid, Some(*line.rids.get(usize::from(layer))?)))
     }
 
+    /// The client's names of a line's layers, those of which a bit is set; none without simulcast.
+    pub fn rids(&self, line: LineIndex, layers: u8) -> Vec<String> {
+        let rids = self.lines.get(usize::from(line.0)).map(|line| line.rids.as_slice());
+        let named = rids.unwrap_or(&[]).iter().zip(0u8..).filter(|(_, n)| layers & bit(*n) != 0);
+        named.map(|(rid, _)| rid.to_string()).collect()
+    }
+
+    /// Whether a line has more than one layer.
+    pub fn is_simulcast(&self, line: LineIndex) -> bool {
+        self.lines.get(usize::from(line.0)).is_some_and(|line| !line.rids.is_empty())
+    }
+
     /// Puts a packet of the engine into our own shape.
     ///
     /// # Errors
@@ -146,6 +160,8 @@ impl Incoming {
             kind,
             codec,
             layer,
+            temporal: vp8.and_then(|vp8| vp8.temporal).unwrap_or(0),
+            sync: vp8.is_some_and(|vp8| vp8.layer_sync),
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
             clock_rate,
@@ -156,6 +172,7 @@ impl Incoming {
             voice: values.voice_activity,
             orientation: values.video_orientation.map(|turn| turn as u8),
             arrived: now,
+            captured: captured(&packet, clock_rate),
             wallclock: packet.timestamp,
             payload: packet.payload,
         };
@@ -182,6 +199,18 @@ impl Incoming {
         self.ssrcs.push((*packet.header.ssrc, line, layer));
         Some((line, layer))
     }
+}
+
+/// When a packet was taken by its publisher's clock, in microseconds since 1970: known once a sender
+/// report has come (RFC 3550 section 6.4.1).
+fn captured(packet: &RtpPacket, clock_rate: u32) -> Option<u64> {
+    let report = packet.last_sender_info?;
+    let reported = report.ntp_time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let reported = i64::try_from(reported.as_micros()).ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "timestamps count in a circle")]
+    let since = rtp_since(packet.header.timestamp, report.rtp_time.numer() as u32);
+    let since = (i64::from(since) * 1_000_000).checked_div(i64::from(clock_rate))?;
+    u64::try_from(reported.checked_add(since)?).ok()
 }
 
 /// The engine's form of a mid.

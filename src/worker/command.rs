@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
+use crate::forward::layers::Target;
 use crate::ids::{DisplayName, Identity, RoomName, SessionId, TrackId, WorkerId};
 pub use crate::model::Notice;
-use crate::model::{Kind, ParticipantInfo, Reason, Refusal, Retry, Source, Speaker};
+use crate::model::{
+    Bandwidth, Connection, Intent, Kind, ParticipantInfo, Reason, Refusal, Retry, Source, Speaker,
+};
 use crate::session::Session;
 
 /// Names a question, so that its [`Answer`] finds the asker. Chosen by the asking shell.
@@ -140,6 +143,10 @@ pub enum Request {
         /// Which.
         track: TrackId,
     },
+    /// What its page shows, all of it.
+    Intents(Vec<Intent>),
+    /// What it is sent, and why it is not more. Answered by [`Event::Stats`].
+    Stats,
     /// It knows the occupants of its seats as of this revision.
     Seated {
         /// The revision.
@@ -181,6 +188,22 @@ pub enum Event {
     Seats(Seats),
     /// A track is not sent to this viewer, or cannot be seen by somebody, and why.
     StreamState(StreamState),
+    /// Which encodings of its own track somebody wants; `*`: all of them.
+    Layers {
+        /// Which track.
+        track: TrackId,
+        /// The rids.
+        rids: Vec<String>,
+    },
+    /// A member, perhaps itself, is connected better or worse than before.
+    Quality(Connection),
+    /// What it is sent.
+    Stats {
+        /// The id of the request.
+        id: u64,
+        /// The answer.
+        stats: Box<ViewerStats>,
+    },
     /// Who speaks, loudest first. A level: only the newest counts.
     Speakers(Arc<[Speaker]>),
     /// The session is over; the last event.
@@ -231,6 +254,34 @@ pub struct StreamState {
     pub reason: &'static str,
 }
 
+/// What one of a viewer's seats carries, and why it is not more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeatStats {
+    /// The track.
+    pub track: TrackId,
+    /// The mid of the receiving section.
+    pub mid: String,
+    /// The height at which it is shown, in device pixels; `None`: the page has not said.
+    pub wanted: Option<u16>,
+    /// What of a video is sent.
+    pub served: Option<Target>,
+    /// How much that is, in bit/s.
+    pub bitrate: u64,
+    /// Why it is not all that is wanted, in the protocol's words; `none` if it is.
+    pub reason: &'static str,
+}
+
+/// What a viewer is sent, and what its network carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewerStats {
+    /// Whose.
+    pub identity: Identity,
+    /// What its network carries.
+    pub bandwidth: Bandwidth,
+    /// Its occupied seats.
+    pub seats: Vec<SeatStats>,
+}
+
 /// A question of the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
@@ -238,6 +289,8 @@ pub enum Question {
     Rooms,
     /// One room.
     Room(RoomName),
+    /// What its members on this worker are sent.
+    Stats(RoomName),
     /// Close a room: everybody in it leaves with [`Reason::RoomDeleted`].
     CloseRoom(RoomName),
     /// Remove a participant: it leaves with [`Reason::Removed`].
@@ -251,6 +304,8 @@ pub enum Answer {
     Rooms(Vec<RoomInfo>),
     /// To [`Question::Room`]; `None` if it is not here.
     Room(Option<RoomInfo>),
+    /// To [`Question::Stats`].
+    Stats(Vec<ViewerStats>),
     /// To the questions that change something: whether there was anything to change.
     Done(bool),
 }

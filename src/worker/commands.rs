@@ -50,6 +50,12 @@ impl Worker {
             Command::Attach { session, id, media } => self.attach(session, id, *media, now),
             Command::Request { session, id, request } => {
                 let Some(key) = self.sessions.find(session) else { return };
+                if let (Request::Stats, Some(id)) = (&request, id) {
+                    if let Some(stats) = self.viewer_stats(key, now) {
+                        self.say(session, Event::Stats { id, stats: Box::new(stats) });
+                    }
+                    return;
+                }
                 let event = match self.request(key, request, now) {
                     Ok(()) => id.map(|id| Event::Done { id }),
                     Err(refusal) => Some(Event::Refused { id, refusal }),
@@ -145,6 +151,12 @@ impl Worker {
                 self.ask(at, Ask::Unpublish(session, track), now);
                 Ok(())
             }
+            Request::Intents(intents) => {
+                self.intend(key, intents, now);
+                Ok(())
+            }
+            // Answered before this, if there is an id to answer under.
+            Request::Stats => Ok(()),
             Request::Seated { rev } => {
                 self.in_room(key, |room| room.seated(key, rev, now));
                 Ok(())
@@ -367,6 +379,16 @@ impl Worker {
                     self.touch(publisher);
                 }
             }
+            RoomEvent::Paused { viewer, track, paused } => self.paused(viewer, track, paused),
+            RoomEvent::Forget { to } => self.forget_video(to, now),
+            RoomEvent::Need { to, need } => self.need(to, need, now),
+            RoomEvent::Quality(connection) => {
+                self.tell_all(at, None, &Event::Quality(connection.clone()));
+                self.post(at, None, Letter::Quality(connection), now);
+            }
+            RoomEvent::Layers { publisher, line, track, layers } => {
+                self.layers(publisher, line, track, layers);
+            }
             RoomEvent::Decided(speakers) => self.append(at, Entry::Speakers(speakers), now),
             RoomEvent::Levels(levels) => self.ask(at, Ask::Levels(levels), now),
             RoomEvent::AskFar { at: worker, track, layer } => {
@@ -382,13 +404,13 @@ impl Worker {
         }
     }
 
-    fn tell(&mut self, key: MemberKey, event: Event) {
+    pub(super) fn tell(&mut self, key: MemberKey, event: Event) {
         if let Some(id) = self.sessions.get(key).map(|participant| participant.id) {
             self.say(id, event);
         }
     }
 
-    fn tell_all(&mut self, at: usize, but: Option<SessionId>, event: &Event) {
+    pub(super) fn tell_all(&mut self, at: usize, but: Option<SessionId>, event: &Event) {
         let keys = self.room_mut(at).map(|room| room.keys()).unwrap_or_default();
         for key in keys {
             let id = self.sessions.get(key).map(|participant| participant.id);
@@ -414,6 +436,12 @@ impl Worker {
                     rooms.map(|hosted| self.room_info(&hosted.room)).collect();
                 rooms.sort_by(|a, b| a.name.cmp(&b.name));
                 Answer::Rooms(rooms)
+            }
+            Question::Stats(name) => {
+                let at = self.rooms.get(&name).and_then(|at| self.room_list.get(*at)?.as_ref());
+                let keys = at.map(|hosted| hosted.room.keys()).unwrap_or_default();
+                let stats = keys.into_iter().filter_map(|key| self.viewer_stats(key, now));
+                Answer::Stats(stats.collect())
             }
             Question::Room(name) => {
                 Answer::Room(self.home_of(&name).map(|(_, room)| self.room_info(room)))

@@ -8,6 +8,7 @@ use super::guard::{Failed, guarded};
 use super::report::Totals;
 use super::sessions::Sessions;
 use crate::counts::DropReason;
+use crate::forward::layers::Summary;
 use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
@@ -104,9 +105,10 @@ impl Watchers for Viewers<'_> {
         }
     }
 
-    fn relay(&mut self, to: &Outlet, live: u8, packet: &Packet) {
+    fn relay(&mut self, to: &Outlet, layers: &Summary, packet: &Packet) {
         self.totals.relay_out += 1;
-        let message = Message::Frame(Frame { inlet: to.inlet, live, packet: packet.clone() });
+        let message =
+            Message::Frame(Frame { inlet: to.inlet, layers: *layers, packet: packet.clone() });
         self.outputs.push_back(Output::Relay { to: to.to, message });
     }
 

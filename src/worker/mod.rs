@@ -5,6 +5,7 @@
 //! says `None`, and come back at [`Worker::deadline`] at the latest. Same inputs and times, same
 //! decisions.
 
+mod adapting;
 pub mod command;
 mod commands;
 pub mod demux;

@@ -58,9 +58,9 @@ impl Worker {
             return self.totals.drops.count(DropReason::RelayStale);
         };
         let Inlet { room, slot, track, .. } = inlet;
-        let Frame { live, packet, .. } = frame;
+        let Frame { layers, packet, .. } = frame;
         let slot = TrackSlot(slot);
-        self.wait_for_others(Passing { room, slot, track, live: Some(live), packet }, now);
+        self.wait_for_others(Passing { room, slot, track, far: Some(layers), packet }, now);
     }
 
     /// Gives something that must not be lost to another worker.
@@ -129,6 +129,7 @@ impl Worker {
                     self.say(publisher, Event::StreamState(state));
                 }
             }
+            Letter::Quality(connection) => self.tell_all(at, None, &Event::Quality(connection)),
             Letter::Say(say) if !room.is_at(say.from, by) => {
                 self.totals.drops.count(DropReason::RelayStale);
             }

@@ -201,6 +201,7 @@ impl Worker {
                     self.in_room(key, |room| room.connected(key, now));
                     self.tell_status(key, now);
                 }
+                Event::Bandwidth(bandwidth) => self.learn_bandwidth(key, bandwidth, now),
                 Event::Closed => self.leave(key, Reason::Client, now),
             }
         }
@@ -221,7 +222,7 @@ impl Worker {
             return self.totals.drops.count(DropReason::Unpublished);
         };
         let room = participant.room;
-        self.wait_for_others(Passing { room, slot, track, live: None, packet }, now);
+        self.wait_for_others(Passing { room, slot, track, far: None, packet }, now);
     }
 
     /// A packet waits for the others of this tick.

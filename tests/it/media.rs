@@ -16,6 +16,7 @@ struct Person {
     udp: UdpSocket,
     socket: Socket,
     welcome: Value,
+    published: Option<Instant>,
 }
 
 impl Person {
@@ -39,7 +40,7 @@ impl Person {
         socket.send("hello", data).await;
         let welcome = socket.next("welcome").await;
         peer.accept(welcome["data"]["answer"]["sdp"].as_str().unwrap());
-        Self { peer, udp, socket, welcome }
+        Self { peer, udp, socket, welcome, published: None }
     }
 
     /// Sends and receives for a moment.
@@ -54,9 +55,18 @@ impl Person {
         {
             self.peer.handle_datagram(from, &buffer[..len], now());
         }
+        while let Ok((len, from)) = self.udp.try_recv_from(&mut buffer) {
+            self.peer.handle_datagram(from, &buffer[..len], now());
+        }
     }
 
+    /// Sends sound and a frame, as far apart from the last as a camera's are: what it carries is
+    /// estimated from how packets follow each other.
     async fn publish(&mut self, mark: u8) {
+        while self.published.is_some_and(|at| at.elapsed() < Duration::from_millis(33)) {
+            self.breathe().await;
+        }
+        self.published = Some(now());
         self.peer.send(0, mark, 1, now());
         self.peer.send(1, mark, 3, now());
         self.breathe().await;

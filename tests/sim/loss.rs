@@ -41,7 +41,7 @@ fn reordering_and_doubling_change_nothing_that_a_viewer_sees(workers: u8) {
 fn under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe(workers: u8) {
     for seed in [37, 38] {
         let mut world = World::new(seed, workers);
-        world.weather = Weather { loss: 5, twice: 5, jitter: 20 };
+        world.weather = Weather { loss: 5, twice: 5, jitter: 20, ..Weather::default() };
         let all: Vec<usize> = ["a", "b", "c"].map(|name| world.join_whole("r", name)).into();
         for n in &all {
             world.on_air(*n);

@@ -13,6 +13,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adapting;
+mod decoder;
 mod hostile;
 mod joining;
 mod loss;

@@ -48,11 +48,13 @@ fn a_viewer_on_a_narrow_link_is_spared_video_and_nobody_else_is_touched(workers:
     world.forget_received();
     world.run(10_000);
     let mark = world.mark(ada);
-    let behind = world.report().totals.drops.of(DropReason::ViewerBehind);
-    assert!(behind > 500, "only {behind} packets were held back");
+    let seen = world.frames(slow, mark);
+    assert!(seen < 50, "{seen} frames of 1.6 Mbit/s went to a link of 300 kbit/s");
     assert_eq!(world.frames(good, mark), 250, "each frame reaches who can take it");
     world.widen(slow);
-    world.run(8_000);
+    // With nothing to resend the engine pads in small packets, which count for less than they are,
+    // and it is its probe, once in five seconds, that finds the wider link.
+    world.run(15_000);
     world.forget_received();
     world.run(2_000);
     let frames = world.frames(slow, mark);

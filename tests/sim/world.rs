@@ -20,7 +20,7 @@ use fanlight::worker::{Input, Output, Worker, WorkerConfig};
 use crate::support::peer::{Peer, Wishes};
 
 /// How often everybody is looked at. Sessions' own deadlines are kept to this grain.
-const STEP: Duration = Duration::from_millis(5);
+const STEP: Duration = Duration::from_millis(1);
 
 /// Where every outgoing stream begins.
 pub const FIRST_SEQ: u16 = 100;
@@ -30,6 +30,8 @@ pub const FIRST_SEQ: u16 = 100;
 pub struct Weather {
     /// Lost, in per cent.
     pub loss: u64,
+    /// Milliseconds under way, each way, beside one.
+    pub delay: u64,
     /// Sent twice, in per cent.
     pub twice: u64,
     /// Most milliseconds of delay; different delays reorder.
@@ -42,6 +44,9 @@ struct Link {
     bps: u64,
     queue: Duration,
     free: Instant,
+    /// What the queue dropped, and what passed, in datagrams.
+    dropped: u64,
+    passed: u64,
 }
 
 /// A small generator, so that a seed means the same on every machine (xorshift64*).
@@ -97,6 +102,8 @@ pub struct World {
     pub workers: Vec<Worker>,
     pub members: BTreeMap<usize, Member>,
     pub weather: Weather,
+    /// Who joins from now on has a camera with three layers.
+    pub simulcast: bool,
     /// Packets of each frame that somebody films.
     pub packets_per_frame: usize,
     links: HashMap<SocketAddr, Link>,
@@ -145,6 +152,7 @@ impl World {
             workers: (0..workers).map(worker).collect(),
             members: BTreeMap::new(),
             weather: Weather::default(),
+            simulcast: false,
             packets_per_frame: 3,
             links: HashMap::new(),
             dice: Dice::new(seed),
@@ -205,6 +213,9 @@ impl World {
         let number = u8::try_from(n + 2).unwrap();
         let address = SocketAddr::from(([10, 0, 0, number], 40_000));
         let mut peer = Peer::new(address, self.now);
+        peer.simulcast = self.simulcast;
+        peer.decodes = self.simulcast;
+        peer.height = self.simulcast.then_some(720);
         let (nid, sdp, tracks) = peer.offer(wishes);
         let opened = self.open_at(worker, &sdp, nid, tracks).unwrap();
         let join = Join {
@@ -320,7 +331,7 @@ impl World {
         let Some(free) = self.pass_link(to, bytes.len()) else { return };
         let copies = if self.dice.roll(100) < self.weather.twice { 2 } else { 1 };
         for _ in 0..copies {
-            let delay = 1 + self.dice.roll(self.weather.jitter + 1);
+            let delay = 1 + self.weather.delay + self.dice.roll(self.weather.jitter + 1);
             self.put(free + Duration::from_millis(delay), from, to, bytes.clone());
         }
     }
@@ -329,7 +340,13 @@ impl World {
     /// would wait longer.
     pub fn narrow(&mut self, n: usize, bps: u64, queue: Duration) {
         let address = self.members[&n].peer.address;
-        self.links.insert(address, Link { bps, queue, free: self.now });
+        self.links.insert(address, Link { bps, queue, free: self.now, dropped: 0, passed: 0 });
+    }
+
+    /// The share of datagrams that the narrow link before a member dropped.
+    pub fn link_loss(&self, n: usize) -> f64 {
+        let link = &self.links[&self.members[&n].peer.address];
+        link.dropped as f64 / (link.dropped + link.passed).max(1) as f64
     }
 
     pub fn widen(&mut self, n: usize) {
@@ -342,8 +359,10 @@ impl World {
         let Some(link) = self.links.get_mut(&to) else { return Some(now) };
         let begins = link.free.max(now);
         if begins - now > link.queue {
+            link.dropped += 1;
             return None;
         }
+        link.passed += 1;
         link.free = begins + Duration::from_nanos(bytes as u64 * 8_000_000_000 / link.bps);
         Some(link.free)
     }
@@ -435,6 +454,7 @@ impl World {
             }
             Event::Answer(answer) => member.peer.accept(&answer.sdp),
             Event::Seats(list) => seats = Some(list.clone()),
+            Event::Layers { rids, .. } if member.obedient => member.peer.obey_layers(rids),
             _ => {}
         }
         member.events.push(event);
@@ -486,7 +506,10 @@ impl World {
                 member.peer.send(0, member.mark, 1, now);
             }
             if member.films && elapsed.is_multiple_of(40) {
-                member.peer.send(1, member.mark, self.packets_per_frame, now);
+                match member.peer.simulcast {
+                    true => member.peer.film(member.mark, now),
+                    false => member.peer.send(1, member.mark, self.packets_per_frame, now),
+                }
             }
         }
         if member.peer.deadline.is_none_or(|at| at <= now) {

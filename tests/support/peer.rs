@@ -1,6 +1,6 @@
 //! A client: its own engine, the offers that a browser would make, and what it received.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -10,10 +10,14 @@ use fanlight::worker::command::NewTrack;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::format::Codec;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Rid};
+use str0m::media::{
+    Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use super::camera::{Decoding, FrameMark, LAYERS};
 
 /// A stream that the client publishes.
 #[derive(Debug)]
@@ -25,6 +29,13 @@ pub struct Outgoing {
     pub timestamp: u32,
     pub picture: u16,
     pub keyframe_wanted: bool,
+    /// Somebody wants it, as far as the client was told.
+    pub active: bool,
+    /// Frames so far, and what the layered camera needs to remember of them.
+    pub frame: u32,
+    pub base: u32,
+    pub middle: u32,
+    pub tl0: u8,
 }
 
 /// A packet that the client received.
@@ -55,6 +66,13 @@ pub struct Peer {
     pub mids: Vec<(Mid, MediaKind)>,
     /// Bytes of a video packet's payload.
     pub payload: usize,
+    /// It offers its camera with three layers.
+    pub simulcast: bool,
+    /// It looks at what it receives as a browser does, and asks for keyframes.
+    pub decodes: bool,
+    decoding: BTreeMap<u32, Decoding>,
+    /// How tall its picture is said to be.
+    pub height: Option<u16>,
     pending: Option<SdpPendingOffer>,
     nid: u64,
 }
@@ -92,6 +110,10 @@ impl Peer {
             deadline: Some(now),
             mids: Vec::new(),
             payload: 600,
+            simulcast: false,
+            decodes: false,
+            decoding: BTreeMap::new(),
+            height: None,
             pending: None,
             nid: 0,
         }
@@ -108,9 +130,12 @@ impl Peer {
             tracks.push(new_track(mid, "mic", Source::Microphone));
         }
         if wishes.video {
-            let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+            let layers = || LAYERS.iter().map(|(rid, _)| SimulcastLayer::new(rid)).collect();
+            let simulcast = self.simulcast.then(|| Simulcast { send: layers(), recv: Vec::new() });
+            let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, simulcast);
             sending.push((mid, MediaKind::Video));
-            tracks.push(new_track(mid, "cam", Source::Camera));
+            let height = self.height;
+            tracks.push(NewTrack { height, ..new_track(mid, "cam", Source::Camera) });
         }
         if wishes.data {
             for (label, reliability, ordered) in [
@@ -134,15 +159,28 @@ impl Peer {
         let (offer, pending) = api.apply().unwrap();
         self.pending = Some(pending);
         for (mid, kind) in sending {
-            self.streams.push(Outgoing {
-                mid,
-                rid: None,
-                kind,
-                seq: 70_000 % 65_000,
-                timestamp: 1_000,
-                picture: 0,
-                keyframe_wanted: true,
-            });
+            let rids: Vec<_> = match (kind, self.simulcast) {
+                (MediaKind::Video, true) => {
+                    LAYERS.iter().map(|(rid, _)| Some(Rid::from(*rid))).collect()
+                }
+                _ => vec![None],
+            };
+            for (rid, n) in rids.into_iter().zip(0u32..) {
+                self.streams.push(Outgoing {
+                    mid,
+                    rid,
+                    kind,
+                    seq: 70_000 % 65_000 + u64::from(n) * 5_000,
+                    timestamp: 1_000 + n * 777_777,
+                    picture: 0,
+                    keyframe_wanted: true,
+                    active: true,
+                    frame: 0,
+                    base: 0,
+                    middle: 0,
+                    tl0: 0,
+                });
+            }
         }
         self.nid += 1;
         (self.nid, offer.to_sdp_string(), tracks)
@@ -206,9 +244,10 @@ impl Peer {
             Event::RtpPacket(packet) => self.receive(&packet, now),
             Event::KeyframeRequest(request) => {
                 self.keyframe_requests.push(now);
-                for stream in self.streams.iter_mut().filter(|s| s.mid == request.mid) {
-                    stream.keyframe_wanted = true;
-                }
+                let meant = |s: &&mut Outgoing| {
+                    s.mid == request.mid && (request.rid.is_none() || s.rid == request.rid)
+                };
+                self.streams.iter_mut().filter(meant).for_each(|s| s.keyframe_wanted = true);
             }
             Event::ChannelOpen(id, label) => self.channels.push((id, label)),
             Event::ChannelData(data) => {
@@ -223,6 +262,13 @@ impl Peer {
 
     fn receive(&mut self, packet: &RtpPacket, now: Instant) {
         let mid = self.rtc.direct_api().stream_rx(&packet.header.ssrc).map(|s| s.mid());
+        let mark = FrameMark::read(&packet.payload).filter(|_| packet.payload.len() > 100);
+        if let (true, Some(mark), Some(mid)) = (self.decodes, mark, mid) {
+            let decoding = self.decoding.entry(*packet.header.ssrc).or_default();
+            if decoding.take(mark, now) {
+                self.ask_keyframe(&mid.to_string());
+            }
+        }
         self.received.push(Received {
             mid: mid.map(|mid| mid.to_string()).unwrap_or_default(),
             ssrc: *packet.header.ssrc,

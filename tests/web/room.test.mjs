@@ -366,7 +366,7 @@ test('statistics hold the browser’s figures and the server’s word on each se
   };
   const stats = await room.getStats();
   assert.equal(stats.get(publication.id).get('b').framesDecoded, 90);
-  assert.deepEqual(stats.server, { estimate: 1_200_000, rtt: 25 });
+  assert.deepEqual(stats.server, { estimate: 1_200_000, loss: 0.25, rtt: 25 });
   const request = sockets[0].said.find(({ type }) => type === 'stats');
   assert.deepEqual({ ...request, id: 9 }, fixture('stats-request'));
   const seat = stats.seats.find(({ trackId }) => trackId === publication.id);

@@ -87,18 +87,17 @@
  * @typedef {object} SeatStats
  * @property {string} trackId
  * @property {string} mid
- * @property {{height: number}} wanted
- * @property {{rid: string | null, temporal: number | null}} served
+ * @property {{height: number} | null} wanted  null: the page has not said
+ * @property {{layer: number, temporal: number | null} | null} served  layer 0 is the smallest picture
  * @property {number} bitrate  bits per second
  * @property {'none' | 'bandwidth' | 'publisherLimited' | 'waitingKeyframe' | 'notVisible' | 'codec' | 'muted' | 'overload'} reason
  *   why it is less than wanted
- * @property {number} loss  0 to 1
- * @property {boolean} paused
  */
 
 /**
  * @typedef {object} ServerStats
  * @property {number} estimate  bits per second that the way to this client carries
+ * @property {number} loss  0 to 1, of what was sent to this client
  * @property {number | null} rtt  ms
  * @property {SeatStats[]} seats
  */

@@ -13,7 +13,7 @@
 
 /**
  * Track id → the browser's whole report, as it was before there was more.
- * @typedef {Map<string, RTCStatsReport> & {server: {estimate: number, rtt: number | null} | null, seats: Seat[]}} Stats
+ * @typedef {Map<string, RTCStatsReport> & {server: {estimate: number, loss: number, rtt: number | null} | null, seats: Seat[]}} Stats
  */
 
 /**
@@ -39,7 +39,7 @@ export async function gather(pc, own, others, answer) {
       return { ...inbound(await read(publication)), trackId: id, identity, source, kind, ...seat };
     }));
   const seats = await Promise.all(each);
-  const server = answer && { estimate: answer.estimate, rtt: answer.rtt };
+  const server = answer && { estimate: answer.estimate, loss: answer.loss, rtt: answer.rtt };
   return Object.assign(reports, { server, seats });
 }
 

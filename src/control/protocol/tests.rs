@@ -2,11 +2,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::config::{DoorLimits, MediaLimits};
+use crate::forward::layers::Target;
 use crate::ids::{Identity, WorkerId};
-use crate::model::{ParticipantInfo, Reason, Retry, Speaker, TrackInfo};
+use crate::model::{
+    Bandwidth, Connection, ParticipantInfo, Quality, Reason, Retry, Speaker, TrackInfo,
+};
 use crate::worker::command::StreamState;
 
 fn fixtures() -> BTreeMap<String, Value> {
@@ -49,6 +53,34 @@ fn ada() -> ParticipantInfo {
     }
 }
 
+/// What a client is told of its own network and of others'.
+fn adapted() -> (Connection, ViewerStats) {
+    let who = || Identity::new("ada-3f9c").unwrap();
+    let connection = Connection {
+        identity: who(),
+        level: Quality::Poor,
+        reason: "Many packets are lost on the way.",
+    };
+    let stats = ViewerStats {
+        identity: who(),
+        bandwidth: Bandwidth {
+            estimate: 1_200_000,
+            loss: 0.25,
+            rtt: Some(Duration::from_millis(25)),
+            ..Bandwidth::default()
+        },
+        seats: vec![SeatStats {
+            track: id(2),
+            mid: "3".to_owned(),
+            wanted: Some(360),
+            served: Some(Target { layer: 1, temporal: 2 }),
+            bitrate: 150_000,
+            reason: "bandwidth",
+        }],
+    };
+    (connection, stats)
+}
+
 fn events() -> Vec<(&'static str, u64, Event)> {
     let who = || Identity::new("ada-3f9c").unwrap();
     let me = ParticipantInfo {
@@ -86,6 +118,7 @@ fn events() -> Vec<(&'static str, u64, Event)> {
         answer: Some(answer.clone()),
         seats: seats.clone(),
     };
+    let (connection, stats) = adapted();
     vec![
         ("welcome", 0, joined),
         ("answer", 0, Event::Answer(SdpAnswer { nid: 2, ..answer })),
@@ -113,9 +146,12 @@ fn events() -> Vec<(&'static str, u64, Event)> {
         ("speakers", 0, Event::Speakers(Arc::from([Speaker { identity: who(), level: 0.5 }]))),
         ("streamState", 8, state(2, None)),
         ("streamState-publisher", 9, state(3, Some(who()))),
+        ("layers", 10, Event::Layers { track: id(4), rids: vec!["q".to_owned(), "h".to_owned()] }),
+        ("quality", 0, Event::Quality(connection)),
+        ("stats", 0, Event::Stats { id: 9, stats: Box::new(stats) }),
         (
             "goodbye",
-            10,
+            11,
             Event::Goodbye {
                 reason: Reason::ServerShutdown,
                 retry: Retry::Rejoin,

@@ -23,6 +23,8 @@ fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
         kind: Kind::Video,
         codec: Codec::Vp8,
         layer: 0,
+        temporal: 0,
+        sync: false,
         seq,
         timestamp: u32::try_from((ms * 90) & 0xffff_ffff).unwrap().wrapping_add(12_345),
         clock_rate: 90_000,
@@ -33,6 +35,7 @@ fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
         voice: None,
         orientation: None,
         arrived: at(ms),
+        captured: None,
         wallclock: at(ms),
         payload: Arc::from(payload),
     }
@@ -147,6 +150,88 @@ proptest! {
             prop_assert_eq!(low.0, u64::from(first));
             let backwards = sent.windows(2).any(|pair| rtp_since(pair[1].1, pair[0].1) < 0);
             prop_assert!(!backwards || lost > 0, "the clock runs backwards");
+        }
+    }
+}
+
+/// A VP8 packet of a temporal layer.
+fn layered(seq: u64, temporal: u8) -> Packet {
+    Packet { temporal, ..packet(seq, seq * 33, seq == 100) }
+}
+
+#[test]
+fn left_out_packets_leave_no_hole_and_late_ones_find_their_place() {
+    let mut rewriter = Rewriter::new(0);
+    rewriter.start(&layered(100, 0), at(0));
+    let picture = |numbers: Numbers| numbers.vp8.and_then(|ids| ids.picture_id);
+    assert_eq!(rewriter.rewrite(&layered(100, 0)).unwrap().seq, 0);
+    // 101 is late; 102 is left out; 103 goes; 104 and 105 are left out; 106 goes.
+    rewriter.thin(&layered(102, 2));
+    let after = rewriter.rewrite(&layered(103, 0)).unwrap();
+    assert_eq!((after.seq, picture(after)), (2, Some(102)));
+    rewriter.thin(&layered(104, 2));
+    rewriter.thin(&layered(105, 2));
+    let later = rewriter.rewrite(&layered(106, 0)).unwrap();
+    assert_eq!((later.seq, picture(later)), (3, Some(103)));
+    let late = rewriter.rewrite(&layered(101, 0)).unwrap();
+    assert_eq!((late.seq, picture(late)), (1, None), "before all that was left out");
+    assert_eq!(rewriter.rewrite(&layered(104, 2)), Err(DropReason::Thinned));
+    assert_eq!(rewriter.rewrite(&layered(103, 0)), Err(DropReason::Duplicate));
+}
+
+#[test]
+fn a_frame_of_several_packets_takes_one_picture_away() {
+    let mut rewriter = Rewriter::new(0);
+    let of = |seq: u64, picture: u64| Packet { seq, ..layered(picture, 0) };
+    rewriter.start(&of(10, 100), at(0));
+    rewriter.rewrite(&of(10, 100)).unwrap();
+    for seq in 11..14 {
+        rewriter.thin(&of(seq, 101));
+    }
+    let next = rewriter.rewrite(&of(14, 102)).unwrap();
+    assert_eq!((next.seq, next.vp8.unwrap().picture_id), (1, Some(101)));
+}
+
+#[test]
+fn layers_of_one_publisher_are_joined_by_its_clock_and_not_by_when_they_came() {
+    let mut rewriter = Rewriter::new(0);
+    let taken = |packet: Packet, ms: u64| Packet { captured: Some(ms * 1_000), ..packet };
+    let low = taken(packet(70, 0, true), 1_000);
+    rewriter.start(&low, at(0));
+    let before = rewriter.rewrite(&low).unwrap();
+    // Taken 33 ms later, but 60 ms under way.
+    let high = taken(packet(5_000, 93, true), 1_033);
+    rewriter.start(&high, at(93));
+    let after = rewriter.rewrite(&high).unwrap();
+    assert_eq!(rtp_since(after.timestamp, before.timestamp), 2_970);
+    // A clock that cannot be right is not believed.
+    let other = taken(packet(9_000, 193, true), 90_000);
+    rewriter.start(&other, at(193));
+    let wrong = rewriter.rewrite(&other).unwrap();
+    assert_eq!(rtp_since(wrong.timestamp, after.timestamp), 9_000);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_left_out_what_goes_has_no_hole_and_keeps_its_order(
+        kept in prop::collection::vec(any::<bool>(), 1..200),
+    ) {
+        let mut rewriter = Rewriter::new(7);
+        rewriter.start(&layered(100, 0), at(0));
+        rewriter.rewrite(&layered(100, 0)).unwrap();
+        let (mut seq, mut picture) = (7, 100);
+        for (kept, n) in kept.into_iter().zip(101u64..) {
+            let packet = layered(n, 0);
+            if kept {
+                let numbers = rewriter.rewrite(&packet).unwrap();
+                (seq, picture) = (seq + 1, picture + 1);
+                prop_assert_eq!(numbers.seq, seq);
+                let own = packet.vp8.unwrap().picture_id;
+                let id = numbers.vp8.map_or(own, |ids| ids.picture_id);
+                prop_assert_eq!(id, Some(picture));
+            } else {
+                rewriter.thin(&packet);
+            }
         }
     }
 }

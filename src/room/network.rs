@@ -1,0 +1,282 @@
+//! What one viewer's network may be trusted with: an estimate that overshoots, dips and lags, made
+//! into how much may be kept and how much more may be tried.
+
+use std::time::{Duration, Instant};
+
+use super::allocation::Budget;
+use crate::model::Bandwidth;
+
+/// What is new must have fitted for one to two of these: an estimate overshoots before it finds its
+/// place.
+const GENERATION: Duration = Duration::from_millis(1_000);
+
+/// After a step up no other until its rate has been measured.
+const BREATH: Duration = Duration::from_millis(600);
+
+/// After a step down a step up needs [`CALM_SPARE`] until this has passed; twice as long each time
+/// that a step up did not last. An estimate that hangs between two layers must not make the
+/// picture flicker.
+const CALM: Duration = Duration::from_secs(2);
+const LONGEST_CALM: Duration = Duration::from_secs(16);
+
+/// While a step up is being regretted, the next one is given two thirds of what there is.
+const CALM_SPARE: (u64, u64) = (2, 3);
+
+/// A step up that lasted so long was right.
+const LASTING: Duration = Duration::from_secs(12);
+
+/// After a step down nothing more is looked for, and nothing gets better, until queues on the way have emptied.
+const RECOVERS: Duration = Duration::from_secs(2);
+
+/// So long after a step down pictures get better step by step: with little sent, an estimate is not
+/// tested, and may be far too high.
+const CAREFUL: Duration = Duration::from_secs(30);
+
+/// What a viewer has already is given up when more packets are lost than this, or wait. An estimate
+/// by itself falls to less than what is sent whenever packets are delayed; if the network really
+/// carries no more, they wait.
+const SOME_LOSS: f32 = 0.03;
+
+/// Loss while packets take so much longer than they once did is of our own making: a queue on the
+/// way is full. If it lasts, less is sent, whatever the estimate.
+const OWN_LOSS: f32 = 0.015;
+const QUEUED: Duration = Duration::from_millis(40);
+const LASTS: Duration = Duration::from_millis(1_500);
+
+/// More loss than this is congestion, or a network that padding would make worse.
+const MUCH_LOSS: f32 = 0.15;
+
+/// With more loss than this the network carries far less than anybody knows yet: only what takes
+/// least is sent until that is over.
+const FLOOD: f32 = 0.25;
+
+/// More than any network carries, and little enough to be added up.
+const ENDLESS: u64 = u64::MAX / 4;
+
+/// What is known of one viewer's network.
+#[derive(Debug)]
+pub(super) struct Network {
+    bandwidth: Bandwidth,
+    lows: Lows,
+    calm_until: Option<Instant>,
+    calm: Duration,
+    raised: Option<Instant>,
+    fell: Option<Instant>,
+    flooded: Option<Instant>,
+    /// The shortest round trip so far, and since when packets are lost while it is much longer.
+    shortest: Option<Duration>,
+    full_since: Option<Instant>,
+}
+
+/// How far a viewer's pictures may change now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// How much may be sent beside the sound.
+    pub budget: Budget,
+    /// No picture gets better.
+    pub no_better: bool,
+    /// A picture gets better by one rung at most.
+    pub careful: bool,
+    /// Of each picture only what takes least.
+    pub least: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            bandwidth: Bandwidth::default(),
+            lows: Lows::default(),
+            calm_until: None,
+            calm: CALM,
+            raised: None,
+            fell: None,
+            flooded: None,
+            shortest: None,
+            full_since: None,
+        }
+    }
+}
+
+impl Network {
+    /// What it carries, as was said last.
+    pub fn bandwidth(&self) -> Bandwidth {
+        self.bandwidth
+    }
+
+    /// What it carries now; the estimate before that.
+    pub fn learn(&mut self, bandwidth: Bandwidth, now: Instant) -> u64 {
+        self.lows.note(bandwidth.estimate, now);
+        self.shortest = self.shortest.into_iter().chain(bandwidth.rtt).min();
+        let longer =
+            bandwidth.rtt.zip(self.shortest).is_some_and(|(rtt, least)| rtt > least + QUEUED);
+        self.full_since = match longer && bandwidth.loss > OWN_LOSS {
+            true => self.full_since.or(Some(now)),
+            // The round trip is told less often than it changes.
+            false if bandwidth.loss > OWN_LOSS => self.full_since,
+            false => None,
+        };
+        std::mem::replace(&mut self.bandwidth, bandwidth).estimate
+    }
+
+    /// What follows for pictures, when the sound takes so much, and all that is sent so much.
+    pub fn terms(&mut self, sound: u64, sent: u64, now: Instant) -> Terms {
+        let Bandwidth { estimate, loss, squeezed, flooded, .. } = self.bandwidth;
+        self.lows.note(estimate, now);
+        let evident = squeezed || loss > SOME_LOSS;
+        let mut held = if evident { estimate } else { ENDLESS };
+        if self.full_since.is_some_and(|at| now >= at + LASTS) {
+            self.full_since = None;
+            held = held.min(sent - sent / 20);
+        }
+        let low = self.lows.lowest(estimate);
+        let calm = self.calm_until.is_some_and(|until| now < until);
+        let new = if calm { low / CALM_SPARE.1 * CALM_SPARE.0 } else { low };
+        Terms {
+            budget: Budget {
+                held: held.saturating_sub(sound),
+                new: new.saturating_sub(sound),
+                // A picture is missed so much that it is tried when it nearly fits: what really
+                // comes through is known best once it is sent.
+                first: if calm { low } else { estimate + estimate / 4 }.saturating_sub(sound),
+            },
+            no_better: self.raised.is_some_and(|at| now < at + BREATH)
+                || self.fell.is_some_and(|at| now < at + RECOVERS),
+            careful: self.fell.is_some_and(|at| now < at + CAREFUL),
+            least: flooded || loss > FLOOD,
+        }
+    }
+
+    /// Whether to look for more would only keep the network full.
+    pub fn is_congested(&self, now: Instant) -> bool {
+        self.fell.is_some_and(|at| now < at + RECOVERS) || self.bandwidth.loss > MUCH_LOSS
+    }
+
+    /// Whether it has just got so narrow that what waits to be sent would only be in the way.
+    pub fn is_newly_flooded(&mut self, now: Instant) -> bool {
+        let since = self.flooded.is_none_or(|at| now >= at + RECOVERS);
+        let new = self.bandwidth.flooded && since;
+        if new {
+            self.flooded = Some(now);
+        }
+        new
+    }
+
+    /// Notes that pictures got better or worse, and when they may get better again.
+    pub fn settle(&mut self, rose: bool, fell: bool, now: Instant) {
+        let lasted = self.raised.is_none_or(|at| now >= at + LASTING);
+        if fell {
+            self.calm = match lasted {
+                true => CALM,
+                false => (self.calm * 2).min(LONGEST_CALM),
+            };
+            self.calm_until = Some(now + self.calm);
+            self.fell = Some(now);
+        } else if rose {
+            self.raised = Some(now);
+        }
+    }
+}
+
+/// The lowest estimate of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lows {
+    /// Of the present generation and of the one before.
+    present: Option<u64>,
+    before: Option<u64>,
+    since: Option<Instant>,
+}
+
+impl Lows {
+    fn note(&mut self, estimate: u64, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= GENERATION {
+            self.before = self.present.replace(estimate);
+            self.since = Some(now);
+        }
+        self.present = Some(self.present.map_or(estimate, |low| low.min(estimate)));
+    }
+
+    fn lowest(&self, estimate: u64) -> u64 {
+        [self.present, self.before].into_iter().flatten().fold(estimate, u64::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(estimate: u64) -> Bandwidth {
+        Bandwidth { estimate, ..Bandwidth::default() }
+    }
+
+    #[test]
+    fn what_is_new_must_have_fitted_for_a_while() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let mut net = Network::default();
+        net.learn(network(300_000), t);
+        net.learn(network(2_000_000), at(100));
+        assert_eq!(net.terms(50_000, 0, at(100)).budget.new, 250_000);
+        net.terms(0, 0, at(1_100));
+        assert_eq!(net.terms(0, 0, at(1_100)).budget.new, 300_000, "it was less a moment ago");
+        net.terms(0, 0, at(2_200));
+        assert_eq!(net.terms(0, 0, at(2_200)).budget.new, 2_000_000);
+    }
+
+    #[test]
+    fn what_a_viewer_has_is_given_up_only_when_packets_are_lost_or_wait() {
+        let t = crate::test_clock();
+        let mut net = Network::default();
+        net.learn(network(100_000), t);
+        assert_eq!(net.terms(0, 0, t).budget.held, ENDLESS);
+        net.learn(Bandwidth { loss: 0.05, ..network(100_000) }, t);
+        assert_eq!(net.terms(40_000, 0, t).budget.held, 60_000);
+        net.learn(Bandwidth { squeezed: true, ..network(100_000) }, t);
+        assert_eq!(net.terms(0, 0, t).budget.held, 100_000);
+    }
+
+    #[test]
+    fn loss_behind_a_full_queue_that_lasts_takes_a_step_down() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let trip =
+            |ms, loss| Bandwidth { rtt: Some(Duration::from_millis(ms)), loss, ..network(900_000) };
+        let mut net = Network::default();
+        net.learn(trip(20, 0.02), t);
+        net.learn(trip(90, 0.02), at(500));
+        assert_eq!(net.terms(0, 500_000, at(1_999)).budget.held, ENDLESS);
+        assert_eq!(net.terms(0, 500_000, at(2_000)).budget.held, 475_000);
+        assert_eq!(
+            net.terms(0, 400_000, at(2_001)).budget.held,
+            ENDLESS,
+            "one step, then it looks"
+        );
+    }
+
+    #[test]
+    fn a_flood_is_answered_at_once_and_emptied_once() {
+        let t = crate::test_clock();
+        let mut net = Network::default();
+        net.learn(Bandwidth { flooded: true, ..network(2_000_000) }, t);
+        assert!(net.is_newly_flooded(t) && net.terms(0, 0, t).least);
+        assert!(!net.is_newly_flooded(t + Duration::from_millis(200)), "it was told");
+    }
+
+    #[test]
+    fn a_step_up_that_did_not_last_makes_the_next_one_wait_longer() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let mut net = Network::default();
+        net.learn(network(900_000), t);
+        net.settle(true, false, t);
+        assert!(net.terms(0, 0, at(500)).no_better && !net.terms(0, 0, at(700)).no_better);
+        net.settle(false, true, at(1_000));
+        assert!(net.is_congested(at(2_999)) && !net.is_congested(at(3_000)));
+        assert_eq!(net.terms(0, 0, at(4_999)).budget.new, 600_000);
+        assert_eq!(
+            net.terms(0, 0, at(5_000)).budget.new,
+            900_000,
+            "4 s: twice as long as the first"
+        );
+    }
+}

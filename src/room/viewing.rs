@@ -331,9 +331,19 @@ impl Room {
                 let Some(layer) = half.forwarder.awaits_keyframe() else { continue };
                 // As long as nothing has come nobody knows which layers there are.
                 let layer = if track.layers.known() == 0 { 0 } else { layer };
-                if !track.is_silent() {
-                    track.asks.want(layer);
-                    waiting = true;
+                if track.is_silent() {
+                    continue;
+                }
+                waiting = true;
+                if track.beginning(&half.forwarder, member.bandwidth(), now).is_some() {
+                    // The next packet brings what came before it.
+                    continue;
+                }
+                match half.forwarder.sends() {
+                    Some(sent) if !half.forwarder.is_stopped() && sent.layer != layer => {
+                        track.asks.hope(layer);
+                    }
+                    _ => track.asks.want(layer),
                 }
             }
         }

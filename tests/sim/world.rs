@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use fanlight::config::MediaLimits;
 use fanlight::counts::DropReason;
-use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
-use fanlight::model::Notice;
+use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, TrackId, WorkerId};
+use fanlight::model::{Kind, Notice};
 use fanlight::relay::message::Message;
 use fanlight::session::{Engine, Offer, Session, SessionConfig};
 use fanlight::worker::command::{
@@ -126,6 +126,12 @@ pub struct World {
     wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     count: u64,
     next: usize,
+}
+
+/// The videos that a member publishes, as its welcome named them.
+fn own_tracks(event: &Event) -> Option<Vec<TrackId>> {
+    let Event::Joined { me, .. } = event else { return None };
+    Some(me.tracks.iter().filter(|t| t.kind == Kind::Video).map(|t| t.id).collect())
 }
 
 impl World {
@@ -573,6 +579,15 @@ impl World {
             _ => None,
         };
         self.members[&n].events.iter().filter_map(notice).collect()
+    }
+
+    /// The video track of one member, as another was told of it.
+    pub fn track_of(&self, viewer: usize, publisher: usize) -> TrackId {
+        let seats = &self.members[&viewer].seats;
+        let own: Vec<TrackId> =
+            self.members[&publisher].events.iter().find_map(own_tracks).unwrap();
+        let seated = seats.occupied.iter().map(|(_, track)| *track);
+        seated.rev().find(|track| own.contains(track)).unwrap()
     }
 
     pub fn mark(&self, n: usize) -> u8 {

@@ -173,6 +173,37 @@ fn one_slow_viewer_changes_nothing_for_nine_others(workers: u8) {
     }
 }
 
+/// Three people of one household.
+fn viewers_behind_one_link_share_it_and_all_see_and_hear(workers: u8) {
+    let mut world = World::new(90, workers);
+    world.weather = Weather { delay: 10, ..Weather::default() };
+    world.simulcast = true;
+    let viewers: Vec<usize> = (0..3).map(|n| world.join("r", &format!("v{n}"), WATCHER)).collect();
+    let ada = world.join("r", "ada", PUBLISHER);
+    world.until(|w| w.members.values().all(|m| m.peer.connected), "the media paths stand");
+    world.on_air(ada);
+    world.share(&viewers, 1_500_000, QUEUE);
+    world.run(20_000);
+    let from = world.now;
+    world.share(&viewers, 1_500_000, QUEUE);
+    world.run(20_000);
+    let lost = percent(world.link_loss(viewers[0]));
+    let mut all = 0.0;
+    for n in &viewers {
+        let seen = picture(&world, *n);
+        let (rate, sound) =
+            (rate(&seen, from, world.now), percent(heard(&world, *n, from, world.now)));
+        let freeze = seen.longest_freeze(from, world.now);
+        println!("{n}: {rate:.0} bit/s, {sound:.1} % of the sound, {freeze:?}");
+        assert!(rate > 60_000.0, "{n} sees next to nothing: {rate:.0} bit/s");
+        assert!(sound > 95.0, "{n} heard {sound:.1} %");
+        all += rate;
+    }
+    println!("{all:.0} of 1,500,000 bit/s, {lost:.2} % lost");
+    assert!(all > 600_000.0, "{all:.0} bit/s used");
+    assert!(lost < 3.0, "{lost:.2} % lost");
+}
+
 fn a_storm_of_joins_costs_the_publisher_few_keyframes(workers: u8) {
     let mut world = World::new(87, workers);
     world.simulcast = true;
@@ -260,6 +291,7 @@ crate::scenes! {
     a_constant_link_is_used_and_not_flooded,
     random_loss_is_repaired,
     one_slow_viewer_changes_nothing_for_nine_others,
+    viewers_behind_one_link_share_it_and_all_see_and_hear,
     a_storm_of_joins_costs_the_publisher_few_keyframes,
     many_switches_leave_no_frame_that_cannot_be_decoded,
     a_picture_that_is_not_shown_is_not_sent_and_the_publisher_is_told,

@@ -106,7 +106,9 @@ pub struct World {
     pub simulcast: bool,
     /// Packets of each frame that somebody films.
     pub packets_per_frame: usize,
-    links: HashMap<SocketAddr, Link>,
+    /// Which narrow link is before a member, and all that there were.
+    behind: HashMap<SocketAddr, usize>,
+    links: Vec<Link>,
     pub dice: Dice,
     pub stun_replies: usize,
     pub handed_over: usize,
@@ -160,7 +162,8 @@ impl World {
             weather: Weather::default(),
             simulcast: false,
             packets_per_frame: 3,
-            links: HashMap::new(),
+            behind: HashMap::new(),
+            links: Vec::new(),
             dice: Dice::new(seed),
             stun_replies: 0,
             handed_over: 0,
@@ -345,24 +348,32 @@ impl World {
     /// Puts a link of so many bits per second before a member, with a queue that drops what
     /// would wait longer.
     pub fn narrow(&mut self, n: usize, bps: u64, queue: Duration) {
-        let address = self.members[&n].peer.address;
-        self.links.insert(address, Link { bps, queue, free: self.now, dropped: 0, passed: 0 });
+        self.share(&[n], bps, queue);
+    }
+
+    /// Puts several members behind one link.
+    pub fn share(&mut self, members: &[usize], bps: u64, queue: Duration) {
+        self.links.push(Link { bps, queue, free: self.now, dropped: 0, passed: 0 });
+        for n in members {
+            self.behind.insert(self.members[n].peer.address, self.links.len() - 1);
+        }
     }
 
     /// The share of datagrams that the narrow link before a member dropped.
     pub fn link_loss(&self, n: usize) -> f64 {
-        let link = &self.links[&self.members[&n].peer.address];
+        let link = &self.links[self.behind[&self.members[&n].peer.address]];
         link.dropped as f64 / (link.dropped + link.passed).max(1) as f64
     }
 
     pub fn widen(&mut self, n: usize) {
-        self.links.remove(&self.members[&n].peer.address);
+        self.behind.remove(&self.members[&n].peer.address);
     }
 
     /// When a datagram has passed the link before its receiver; `None` if it was dropped there.
     fn pass_link(&mut self, to: SocketAddr, bytes: usize) -> Option<Instant> {
         let now = self.now;
-        let Some(link) = self.links.get_mut(&to) else { return Some(now) };
+        let link = self.behind.get(&to).copied();
+        let Some(link) = link.and_then(|at| self.links.get_mut(at)) else { return Some(now) };
         let begins = link.free.max(now);
         if begins - now > link.queue {
             link.dropped += 1;

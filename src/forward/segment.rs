@@ -58,6 +58,12 @@ impl Segments {
         (whole && fresh && ends && fits).then_some(&segment.packets)
     }
 
+    /// Bytes of payload that are kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes))
+    }
+
     /// Forgets everything: the track was silent on purpose.
     pub fn forget(&mut self) {
         self.0.iter_mut().for_each(Segment::clear);
@@ -163,6 +169,7 @@ mod tests {
         segments.take(&packet(PACKETS as u64, false, 10));
         assert_eq!(seqs(&segments), None);
         segments.take(&packet(5_000, true, BYTES));
+        assert_eq!(segments.bytes(), BYTES);
         assert!(seqs(&segments).is_some());
         segments.take(&packet(5_001, false, 1));
         assert_eq!(seqs(&segments), None);

@@ -262,6 +262,19 @@ impl Room {
         }
     }
 
+    /// How many members here are sent less than they want, and how many videos are not sent to somebody
+    /// whose network does not carry them; and the bytes that are kept for those who begin to watch.
+    #[must_use]
+    pub fn adapted(&self) -> (u32, u32, u64) {
+        let (mut limited, mut paused) = (0, 0);
+        for member in self.members.iter().flatten().filter(|member| member.key.is_some()) {
+            limited += u32::from(member.lacks_detail());
+            paused += u32::try_from(member.adapting.paused.len()).unwrap_or(u32::MAX);
+        }
+        let kept = self.tracks.iter().flatten().map(|track| track.segments.bytes() as u64).sum();
+        (limited, paused, kept)
+    }
+
     /// A viewer is to be looked at anew.
     pub(super) fn adapt_soon(&mut self, member: usize, at: Instant) {
         if let Some(member) = self.members.get_mut(member).and_then(Option::as_mut)

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::adapting::Adapting;
 use super::explaining::Told;
+use super::floor::PreRoll;
 use super::speakers::EVERY;
 use super::upstream::Upstream;
 use super::{
@@ -38,6 +39,7 @@ impl Room {
         self.take_in(new);
         self.events.push_back(RoomEvent::Notice { cause, notice });
         self.reseat_all(now);
+        self.open_floor(now);
     }
 
     /// Becomes the room as it is at its home; nobody is told.
@@ -46,6 +48,7 @@ impl Room {
         self.members.clear();
         self.tracks.clear();
         self.events.clear();
+        self.heard = snapshot.heard;
         for (session, at, info) in snapshot.members {
             self.take_in(NewMember { session, at, key: None, info, lines: Vec::new() });
         }
@@ -60,6 +63,7 @@ impl Room {
             created_at: self.created_at,
             members: self.in_order().into_iter().map(member).collect(),
             speaking: self.speaking.clone(),
+            heard: self.heard(),
         }
     }
 
@@ -101,11 +105,15 @@ impl Room {
     }
 
     fn put_track(&mut self, publisher: usize, info: TrackInfo, line: u8) {
+        let member = self.members.get(publisher).and_then(Option::as_ref);
+        let quiet = member.is_some_and(|m| self.begins_quiet(info.source, m.session));
         let track = Track {
             info,
             publisher,
             line,
             held: false,
+            quiet,
+            pre_roll: PreRoll::default(),
             codec: None,
             sinks: Vec::new(),
             outlets: Vec::new(),
@@ -130,6 +138,7 @@ impl Room {
         self.put_track(at, info, line);
         self.events.push_back(RoomEvent::Notice { cause: session, notice });
         self.reseat_all(now);
+        self.open_floor(now);
     }
 
     /// A member took a track away. The others are told.
@@ -145,6 +154,7 @@ impl Room {
         let notice = Notice::Unpublished { identity, track: id };
         self.events.push_back(RoomEvent::Notice { cause: session, notice });
         self.reseat_all(now);
+        self.open_floor(now);
         self.look_soon(now);
     }
 
@@ -168,6 +178,7 @@ impl Room {
             Notice::TrackUpdated { identity: member.identity.clone(), track: track.info.clone() };
         events.push_back(RoomEvent::Notice { cause: session, notice });
         self.restart_sinks(slot, now);
+        self.open_floor(now);
         self.adapt_all(now);
         self.look_soon(now);
     }
@@ -203,6 +214,7 @@ impl Room {
         if self.is_empty() {
             self.empty_since = Some(now);
         }
+        self.open_floor(now);
         self.look_soon(now);
     }
 
@@ -242,6 +254,9 @@ impl Room {
             let at = self.by_session(*session);
             if let Some(member) = at.and_then(|at| self.members.get_mut(at)?.as_mut()) {
                 member.voice.set(*level, now);
+            }
+            if let Some(at) = at {
+                self.speak_up(at, now);
             }
         }
         self.look_soon(now);

@@ -9,6 +9,7 @@ mod adapting;
 pub mod allocation;
 pub mod explaining;
 pub mod fanout;
+pub mod floor;
 pub mod log;
 pub mod messages;
 mod network;
@@ -32,6 +33,7 @@ use crate::relay::outlet::Outlet;
 use adapting::Adapting;
 use explaining::Told;
 use fanout::Sink;
+use floor::{Floor, PreRoll, Who};
 use messages::Outbox;
 use speakers::Voice;
 use upstream::Upstream;
@@ -78,6 +80,8 @@ pub enum RoomEvent {
     Speakers(Arc<[Speaker]>),
     /// The home has decided who speaks; every copy of the room is to learn it.
     Decided(Arc<[Speaker]>),
+    /// The home has decided who is heard (`None`: everybody); every copy of the room is to learn it.
+    Heard(Option<Arc<[SessionId]>>),
     /// How loud members here are, for the home to decide.
     Levels(Vec<(SessionId, f32)>),
     /// A publisher is to be asked for a keyframe.
@@ -214,6 +218,9 @@ struct Track {
     line: u8,
     /// The publisher asked for silence; it is not in the room's order yet.
     held: bool,
+    /// It is a microphone that is not heard.
+    quiet: bool,
+    pre_roll: PreRoll,
     codec: Option<Codec>,
     sinks: Vec<Sink>,
     outlets: Vec<Outlet>,
@@ -255,6 +262,10 @@ pub struct Room {
     serial: u64,
     look: Option<Instant>,
     speaking: Arc<[Speaker]>,
+    /// Who is heard, in this copy; `None`: everybody.
+    heard: Option<Arc<[SessionId]>>,
+    /// Who is to be heard, at home.
+    floor: Floor,
     ask_at: Option<Instant>,
     adapt_at: Option<Instant>,
     upstream_at: Option<Instant>,
@@ -299,6 +310,8 @@ impl Room {
             serial: 0,
             look: None,
             speaking: Arc::from([]),
+            heard: None,
+            floor: Floor::default(),
             ask_at: None,
             adapt_at: None,
             upstream_at: None,
@@ -454,13 +467,16 @@ impl Room {
 
     /// Decides who speaks, and says so if it changed.
     fn look_for_speakers(&mut self, now: Instant) {
-        let mut speaking = Vec::new();
-        for member in self.members.iter_mut().flatten() {
+        let (mut speaking, mut voices) = (Vec::new(), Vec::new());
+        for (at, member) in self.members.iter_mut().enumerate() {
+            let Some(member) = member else { continue };
             if member.voice.decide(now) {
                 let level = member.voice.level();
                 speaking.push(Speaker { identity: member.identity.clone(), level });
+                voices.push((Who { member: at, session: member.session }, member.voice));
             }
         }
+        self.look_at_floor(&voices, now);
         speaking.sort_by(|a, b| b.level.total_cmp(&a.level));
         if !speaking.is_empty() {
             self.look_soon(now);

@@ -46,8 +46,7 @@ impl Voice {
     pub fn hear(&mut self, level: i8, now: Instant) {
         let level = f32::from(level.clamp(-127, 0));
         let weight = if level > self.mean { ATTACK } else { RELEASE };
-        self.mean += (level - self.mean) * weight;
-        self.heard = Some(now);
+        self.set(self.mean + (level - self.mean) * weight, now);
     }
 
     /// Looks at the mean; whether this voice speaks now.
@@ -55,9 +54,6 @@ impl Voice {
         let silent = |at: Instant| now.saturating_duration_since(at) >= SILENT_AFTER;
         if self.heard.is_none_or(silent) {
             self.mean = SILENCE;
-        }
-        if self.mean > STOPS_AT {
-            self.loud = Some(now);
         }
         if self.mean > STARTS_AT {
             self.speaking = true;
@@ -71,6 +67,40 @@ impl Voice {
     pub fn set(&mut self, mean: f32, now: Instant) {
         self.mean = mean;
         self.heard = Some(now);
+        if self.mean > STOPS_AT {
+            self.loud = Some(now);
+        }
+    }
+
+    /// The mean in dBov.
+    #[must_use]
+    pub fn mean(&self) -> f32 {
+        self.mean
+    }
+
+    /// Whether it is as loud as somebody who begins to speak.
+    #[must_use]
+    pub fn is_loud(&self) -> bool {
+        self.mean > STARTS_AT
+    }
+
+    /// When it was last as loud as somebody who goes on speaking.
+    #[must_use]
+    pub fn loud(&self) -> Option<Instant> {
+        self.loud
+    }
+
+    /// Whether that is at least so long ago.
+    #[must_use]
+    pub fn is_idle(&self, time: Duration, now: Instant) -> bool {
+        self.loud.is_none_or(|at| now.saturating_duration_since(at) >= time)
+    }
+
+    /// The mean in dBov, for another to decide by, unless that is known to be loud: once between
+    /// two reports at most.
+    pub fn report_start(&mut self) -> Option<f32> {
+        let known = std::mem::replace(&mut self.speaking, true);
+        (!known).then_some(self.mean)
     }
 
     /// The mean in dBov if it matters to who speaks, for another to decide by; once more when it

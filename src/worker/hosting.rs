@@ -195,6 +195,7 @@ impl Worker {
             }
             Entry::Muted(session, track, muted) => room.mute(session, track, muted, now),
             Entry::Speakers(speaking) => room.speakers(&speaking, now),
+            Entry::Heard(heard) => self.hear_only(at, heard, now),
         }
         self.touch_room(at);
     }

@@ -354,3 +354,6 @@ impl Room {
         waiting.into_iter().take(PLACES).for_each(|(who, _)| self.speak_up(who.member, now));
     }
 }
+
+#[cfg(test)]
+mod tests;

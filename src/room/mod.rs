@@ -477,7 +477,13 @@ impl Room {
             }
         }
         self.look_at_floor(&voices, now);
+        let (members, dominant) = (&self.members, self.floor.dominant());
+        let dominates = |speaker: &Speaker| {
+            let is = |m: &&Member| Some(m.session) == dominant;
+            members.iter().flatten().find(is).is_some_and(|m| m.identity == speaker.identity)
+        };
         speaking.sort_by(|a, b| b.level.total_cmp(&a.level));
+        speaking.sort_by_key(|speaker| !dominates(speaker));
         if !speaking.is_empty() {
             self.look_soon(now);
         }

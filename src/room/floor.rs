@@ -128,9 +128,8 @@ impl Floor {
         let (silent, speaking): (Vec<_>, Vec<_>) = places.into_iter().partition(idle);
         let longest = silent.into_iter().min_by_key(|place| others(place).loud());
         let place = longest.or_else(|| {
-            let quietest = |a: &&mut Place, b: &&mut Place| {
-                others(a).mean().total_cmp(&others(b).mean())
-            };
+            let quietest =
+                |a: &&mut Place, b: &&mut Place| others(a).mean().total_cmp(&others(b).mean());
             speaking.into_iter().filter(gives_way).min_by(quietest)
         });
         place.map(|place| *place = new).is_some()

@@ -260,12 +260,7 @@ impl Worker {
     }
 
     /// Others are heard in a room than before; those who are new from a moment ago on.
-    pub(super) fn hear_only(
-        &mut self,
-        at: usize,
-        heard: Option<Arc<[SessionId]>>,
-        now: Instant,
-    ) {
+    pub(super) fn hear_only(&mut self, at: usize, heard: Option<Arc<[SessionId]>>, now: Instant) {
         let Self { sessions, room_list, totals, dirty, outputs, shed, .. } = self;
         let Some(Some(hosted)) = room_list.get_mut(at) else { return };
         let mut viewers = Viewers { sessions, dirty, totals, outputs, shed: *shed };

@@ -21,8 +21,7 @@ const LOUD: i8 = -20;
 fn table(seed: u64, workers: u8, people: usize) -> (World, Vec<usize>) {
     let mut world = World::new(seed, workers);
     world.hop = Duration::from_millis(1);
-    let all: Vec<usize> =
-        (0..people).map(|n| world.join("r", &format!("p{n}"), TALKER)).collect();
+    let all: Vec<usize> = (0..people).map(|n| world.join("r", &format!("p{n}"), TALKER)).collect();
     for n in &all {
         world.until(|world| world.members[n].peer.connected, "the media path stands");
         let member = world.members.get_mut(n).unwrap();
@@ -50,8 +49,7 @@ fn heard_in_a_second(world: &mut World, all: &[usize]) -> Vec<usize> {
     let mut heard = Vec::new();
     for speaker in all {
         let others = all.iter().filter(|n| *n != speaker);
-        let counts: Vec<usize> =
-            others.map(|n| world.heard(*n, world.mark(*speaker))).collect();
+        let counts: Vec<usize> = others.map(|n| world.heard(*n, world.mark(*speaker))).collect();
         let whole = counts.iter().all(|count| (49..=51).contains(count));
         assert!(whole || counts.iter().all(|count| *count == 0), "{speaker}: {counts:?}");
         if whole {
@@ -105,8 +103,11 @@ fn a_newly_elected_speaker_is_heard_from_the_first_syllable_on(workers: u8) {
                 let at = u32::from_be_bytes(packet.payload[4..8].try_into().unwrap());
                 (at.wrapping_sub(onset).cast_signed(), packet.at - from)
             });
-            let first = sent.filter(|(since, _)| *since >= 0).min();
+            let of_it: Vec<_> = sent.filter(|(since, _)| *since >= 0).collect();
+            let first = of_it.iter().min().copied();
             let (since, at) = first.expect("everybody hears the speaker in the end");
+            let count = i32::try_from(of_it.len()).unwrap();
+            assert!(count + since / 960 >= 39, "{count} of 40 packets");
             lost.push(since / 48);
             waited.push(at.as_millis());
         }

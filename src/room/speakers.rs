@@ -33,11 +33,13 @@ pub struct Voice {
     heard: Option<Instant>,
     loud: Option<Instant>,
     speaking: bool,
+    /// Who decides was told that it is loud.
+    told: bool,
 }
 
 impl Default for Voice {
     fn default() -> Self {
-        Self { mean: SILENCE, heard: None, loud: None, speaking: false }
+        Self { mean: SILENCE, heard: None, loud: None, speaking: false, told: false }
     }
 }
 
@@ -96,11 +98,12 @@ impl Voice {
         self.loud.is_none_or(|at| now.saturating_duration_since(at) >= time)
     }
 
-    /// The mean in dBov, for another to decide by, unless that is known to be loud: once between
+    /// The mean in dBov if it is loud, for another to decide by who does not know yet: once between
     /// two reports at most.
     pub fn report_start(&mut self) -> Option<f32> {
-        let known = std::mem::replace(&mut self.speaking, true);
-        (!known).then_some(self.mean)
+        let new = self.is_loud() && !self.told;
+        self.told |= new;
+        new.then_some(self.mean)
     }
 
     /// The mean in dBov if it matters to who speaks, for another to decide by; once more when it
@@ -110,6 +113,7 @@ impl Voice {
         if self.heard.is_none_or(silent) {
             self.mean = SILENCE;
         }
+        self.told = self.is_loud();
         let before = std::mem::replace(&mut self.speaking, self.mean > STOPS_AT);
         (before || self.speaking).then_some(self.mean)
     }
@@ -160,6 +164,23 @@ mod tests {
         assert!(voice.decide(now));
         let now = talk(&mut voice, now, 3_000, -50);
         assert!(voice.decide(now), "nor does it end one");
+    }
+
+    #[test]
+    fn a_start_is_reported_at_once_and_once_between_two_reports() {
+        let mut voice = Voice::default();
+        let now = talk(&mut voice, crate::test_clock(), 40, -20);
+        assert_eq!(voice.report_start(), None, "not loud yet");
+        assert!(voice.report(now).is_none());
+        let now = talk(&mut voice, now, 20, -20);
+        assert!(voice.report_start().is_some_and(|mean| mean > STARTS_AT));
+        let now = talk(&mut voice, now, 20, -20);
+        assert_eq!(voice.report_start(), None, "it is known");
+        assert!(voice.report(now).is_some());
+        let now = talk(&mut voice, now, 3_000, -50);
+        assert!(voice.report(now).is_some(), "not loud, but who speaks goes on");
+        talk(&mut voice, now, 40, -20);
+        assert!(voice.report_start().is_some(), "loud again");
     }
 
     #[test]

@@ -20,10 +20,6 @@ use crate::model::{Kind, Source};
 /// would at a table, where nobody's laugh may be missing.
 pub const SMALL: usize = 6;
 
-/// How many are heard in a larger room: the three loudest, and the dominant speaker, who keeps the
-/// place. More than four voices at a time are noise to a listener.
-pub const PLACES: usize = 4;
-
 /// Who was not loud for this long gives way to anybody. A pause between words is shorter; who is
 /// displaced in one loses nothing but gets its place back with its next syllable.
 const PAUSE: Duration = Duration::from_millis(400);
@@ -57,9 +53,13 @@ pub struct Who {
 }
 
 /// Who is heard, as the home of a room decides it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Floor {
-    /// There are more open microphones than [`SMALL`].
+    /// How many are heard of more than `small`: the loudest, and the dominant speaker, who keeps the
+    /// place.
+    most: usize,
+    small: usize,
+    /// There are more open microphones than `small`.
     contested: bool,
     places: Vec<Place>,
     dominant: Option<Place>,
@@ -73,6 +73,15 @@ struct Place {
 }
 
 impl Floor {
+    /// Everybody is heard, until more microphones are open than a small room has: then so many of
+    /// the loudest beside the dominant speaker; 0: everybody all the same.
+    #[must_use]
+    pub fn new(loudest: u8) -> Self {
+        let most = usize::from(loudest) + 1;
+        let small = if loudest == 0 { usize::MAX } else { SMALL.max(most) };
+        Self { most, small, contested: false, places: Vec::new(), dominant: None }
+    }
+
     /// Who is heard; `None`: everybody.
     #[must_use]
     pub fn heard(&self) -> Option<Arc<[SessionId]>> {
@@ -85,7 +94,7 @@ impl Floor {
         let is_open = |place: &Place| all.iter().any(|(who, _)| *who == place.who);
         self.places.retain(is_open);
         self.dominant = self.dominant.filter(is_open);
-        let contested = all.len() > SMALL;
+        let contested = all.len() > self.small;
         if !contested {
             self.places.clear();
         } else if !self.contested {
@@ -95,7 +104,7 @@ impl Floor {
                 b.loud().cmp(&a.loud()).then(b.mean().total_cmp(&a.mean()))
             });
             let place = |(who, _): &(Who, Voice)| Place { who: *who, since: now };
-            self.places = all.into_iter().take(PLACES).map(place).collect();
+            self.places = all.into_iter().take(self.most).map(place).collect();
         }
         self.contested = contested;
         before != (self.contested, self.places.len())
@@ -112,7 +121,7 @@ impl Floor {
             return false;
         }
         let new = Place { who, since: now };
-        if self.places.len() < PLACES {
+        if self.places.len() < self.most {
             self.places.push(new);
             return true;
         }
@@ -321,7 +330,7 @@ impl Room {
     /// A member that is not heard may have begun to speak: the home decides at once, and is told at
     /// once.
     pub(super) fn speak_up(&mut self, at: usize, now: Instant) {
-        let Self { members, floor, events, home, .. } = self;
+        let Self { members, tracks, floor, events, home, .. } = self;
         let Some(member) = members.get_mut(at).and_then(Option::as_mut) else { return };
         if !member.voice.is_loud() {
             return;
@@ -331,6 +340,10 @@ impl Room {
             if let Some(level) = member.voice.report_start() {
                 events.push_back(RoomEvent::Levels(vec![(session, level)]));
             }
+            return;
+        }
+        // What is told of somebody may come after the mute.
+        if !member.is_open(tracks) {
             return;
         }
         let new = (Who { member: at, session }, member.voice);
@@ -350,7 +363,8 @@ impl Room {
             speaking.iter().filter(|(who, _)| !self.floor.has(*who)).collect();
         waiting.sort_by(|(_, a), (_, b)| b.mean().total_cmp(&a.mean()));
         // Nobody who is less loud finds a place that the loudest few did not.
-        waiting.into_iter().take(PLACES).for_each(|(who, _)| self.speak_up(who.member, now));
+        waiting.truncate(self.floor.most);
+        waiting.into_iter().for_each(|(who, _)| self.speak_up(who.member, now));
     }
 }
 

@@ -285,6 +285,8 @@ pub struct RoomConfig {
     pub created_at: u64,
     /// Most seat pairs of a member.
     pub max_seats: u8,
+    /// Microphones that are heard in a large room beside the dominant speaker's; 0: all of them.
+    pub loudest: u8,
     /// Where the sequence numbers of its outgoing streams begin.
     pub first_seq: u16,
 }
@@ -311,7 +313,7 @@ impl Room {
             look: None,
             speaking: Arc::from([]),
             heard: None,
-            floor: Floor::default(),
+            floor: Floor::new(config.loudest),
             ask_at: None,
             adapt_at: None,
             upstream_at: None,

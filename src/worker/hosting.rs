@@ -112,6 +112,7 @@ impl Worker {
             home: home == me,
             created_at,
             max_seats: self.config.limits.seats,
+            loudest: self.config.limits.loudest,
             first_seq: self.config.first_seq,
         });
         let side =

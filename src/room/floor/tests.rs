@@ -1,5 +1,8 @@
 use super::*;
 
+/// Of the three loudest and the dominant speaker.
+const PLACES: usize = 4;
+
 /// Voices of so many members, and the floor that they share.
 struct Scene {
     voices: Vec<Voice>,
@@ -15,7 +18,7 @@ impl Scene {
     fn new(members: usize) -> Self {
         let mut scene = Self {
             voices: vec![Voice::default(); members],
-            floor: Floor::default(),
+            floor: Floor::new(3),
             now: crate::test_clock(),
         };
         scene.open(0..members);
@@ -164,4 +167,19 @@ fn the_dominant_speaker_does_not_change_with_every_word() {
     assert_eq!(scene.floor.dominant(), Some(SessionId(1)));
     scene.talk(&[], 5_000);
     assert_eq!(scene.floor.dominant(), Some(SessionId(1)), "who spoke last, in silence");
+}
+
+#[test]
+fn how_many_are_heard_is_the_operators_choice() {
+    let mut scene = Scene::new(12);
+    scene.floor = Floor::new(0);
+    assert!(!scene.open(0..12));
+    assert_eq!(scene.floor.heard(), None, "everybody");
+    scene.floor = Floor::new(1);
+    scene.open(0..12);
+    assert_eq!(scene.heard(), [0, 1]);
+    scene.floor = Floor::new(9);
+    assert!(!scene.open(0..10));
+    assert!(scene.open(0..11));
+    assert_eq!(scene.heard().len(), 10);
 }

@@ -211,6 +211,28 @@ fn on_a_bad_network_what_is_heard_has_no_holes_but_those_of_the_network(workers:
     }
 }
 
+fn who_comes_late_to_a_worker_that_had_nobody_hears_the_same_as_all(workers: u8) {
+    let mut world = World::new(97, workers);
+    let first: Vec<usize> =
+        (0..8).map(|n| world.join_at(0, "r", &format!("p{n}"), TALKER)).collect();
+    world.run(1_000);
+    for n in &first {
+        let member = world.members.get_mut(n).unwrap();
+        member.peer.level = if *n < 5 { NOISE } else { LOUD };
+        member.speaks = true;
+    }
+    world.run(500);
+    let last = usize::from(workers) - 1;
+    let late = world.join_at(last, "r", "late", Wishes { audio: false, ..TALKER });
+    world.until(|world| world.members[&late].peer.connected, "the media path stands");
+    world.run(1_000);
+    let all = [&first[..], &[late]].concat();
+    let heard = heard_in_a_second(&mut world, &all);
+    assert_eq!(heard.len(), 4, "three, and one that kept its place: {heard:?}");
+    assert!(first[5..].iter().all(|n| heard.contains(n)), "{heard:?}");
+    viewer::check(&world, 0);
+}
+
 crate::scenes! {
     of_eight_people_the_four_that_speak_are_heard_and_nobody_else,
     a_newly_elected_speaker_is_heard_from_the_first_syllable_on,
@@ -218,4 +240,5 @@ crate::scenes! {
     a_room_is_small_again_once_enough_have_muted,
     a_pinned_participant_is_heard_by_who_pinned_it_though_it_is_quiet,
     on_a_bad_network_what_is_heard_has_no_holes_but_those_of_the_network,
+    who_comes_late_to_a_worker_that_had_nobody_hears_the_same_as_all,
 }

@@ -202,8 +202,18 @@ impl Scene {
         }
     }
 
-    /// Everybody gets what was sent and answers, and time passes.
+    /// Everybody gets what was sent and answers, and time passes: by the millisecond, as an estimator
+    /// whose probes leave later than it thinks takes the network for narrow.
     pub fn settle(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.pass_time(Duration::from_millis(1).min(until - self.now));
+            self.tick();
+        }
+        self.pass_time(Duration::ZERO);
+    }
+
+    fn pass_time(&mut self, time: Duration) {
         let outputs = std::mem::take(&mut self.outputs).into_iter();
         outputs.for_each(|output| self.carry(output));
         for mut transmits in std::mem::take(&mut self.transmits) {

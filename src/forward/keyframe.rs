@@ -14,18 +14,28 @@ const EVERY: Duration = Duration::from_millis(500);
 pub struct KeyframeAsks {
     wanted: [bool; MAX_LAYERS],
     asked: [Option<Instant>; MAX_LAYERS],
+    /// One keyframe begins all layers.
+    shared: bool,
 }
 
 impl KeyframeAsks {
     /// Somebody needs a keyframe of `layer`.
     pub fn want(&mut self, layer: u8) {
+        let layer = if self.shared { 0 } else { layer };
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
             *wanted = true;
         }
     }
 
+    /// A keyframe of all layers came, and one will begin all of them from now on.
+    pub fn all_came(&mut self) {
+        self.shared = true;
+        self.wanted = [false; MAX_LAYERS];
+    }
+
     /// A keyframe of `layer` came: nobody waits any more.
     pub fn came(&mut self, layer: u8) {
+        self.shared = false;
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
             *wanted = false;
         }
@@ -83,5 +93,17 @@ mod tests {
         asks.want(0);
         asks.came(0);
         assert_eq!(asks.poll(t), None);
+    }
+
+    #[test]
+    fn where_one_keyframe_begins_all_layers_one_is_asked_for() {
+        let t = crate::test_clock();
+        let mut asks = KeyframeAsks::default();
+        asks.want(2);
+        asks.all_came();
+        assert_eq!(asks.poll(t), None);
+        asks.want(1);
+        asks.want(2);
+        assert_eq!((asks.poll(t), asks.poll(t)), (Some(0), None));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::forward::packet::Codec;
+use crate::forward::packet::{Codec, Pictures};
 
 fn at(ms: u64) -> Instant {
     crate::test_clock() + Duration::from_millis(ms)
@@ -22,7 +22,9 @@ fn packet(codec: Codec, layer: u8, seq: u64, keyframe: bool) -> Packet {
         timestamp: u32::try_from(seq).unwrap() * 3_000,
         clock_rate: 90_000,
         marker: true,
-        vp8: None,
+        stacked: false,
+        pictures: Pictures::None,
+        frame: None,
         keyframe,
         level: None,
         voice: None,

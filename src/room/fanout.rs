@@ -64,8 +64,10 @@ impl Track {
                 }
                 None => self.layers.hear(packet, now),
             }
-            if packet.keyframe {
-                self.asks.came(packet.layer);
+            match (packet.keyframe, packet.stacked) {
+                (true, true) => self.asks.all_came(),
+                (true, false) => self.asks.came(packet.layer),
+                (false, _) => {}
             }
         }
         let after = match self.far {

@@ -8,13 +8,15 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
 use crate::counts::DropReason;
+use crate::forward::frames::Frame;
 use crate::forward::layers::bit;
-use crate::forward::packet::{Codec, Packet};
+use crate::forward::packet::{Codec, Packet, Pictures};
 use crate::model::Kind;
 use crate::units::rtp_since;
 use crate::wire::sdp::{Direction, Outline};
 use crate::wire::vp8::Vp8;
-use crate::wire::{av1, h264, vp9};
+use crate::wire::vp9::Vp9;
+use crate::wire::{av1, h264};
 
 /// A line on which the client sends, counted in the order in which it was first offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,23 +153,23 @@ impl Incoming {
             return Err(DropReason::Codec);
         };
         let values = &packet.header.ext_vals;
-        let vp8 = (codec == Codec::Vp8).then(|| Vp8::parse(&packet.payload).ok()).flatten();
-        let keyframe = match vp8 {
-            Some(vp8) => vp8.keyframe,
-            None => begins_keyframe(codec, &packet.payload),
-        };
+        let told = Told::read(codec, &packet.payload);
+        // Layers of one stream; those of a simulcast layer are sent with it.
+        let stacked = told.spatial.filter(|_| !self.is_simulcast(line));
         let packet = Packet {
             kind,
             codec,
-            layer,
-            temporal: vp8.and_then(|vp8| vp8.temporal).unwrap_or(0),
-            sync: vp8.is_some_and(|vp8| vp8.layer_sync),
+            layer: stacked.unwrap_or(layer),
+            stacked: stacked.is_some(),
+            temporal: told.temporal,
+            sync: told.sync,
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
             clock_rate,
             marker: packet.header.marker,
-            vp8,
-            keyframe: kind == Kind::Video && keyframe,
+            pictures: told.pictures,
+            frame: told.frame,
+            keyframe: kind == Kind::Video && told.keyframe,
             level: values.audio_level,
             voice: values.voice_activity,
             orientation: values.video_orientation.map(|turn| turn as u8),
@@ -231,12 +233,54 @@ pub(super) fn codec_of(spec: &CodecSpec) -> Codec {
     }
 }
 
-fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
-    match codec {
-        Codec::Vp9 => vp9::starts_keyframe(payload),
-        Codec::H264 => h264::starts_keyframe(payload),
-        Codec::Av1 => av1::starts_keyframe(payload),
-        // A VP8 packet whose descriptor cannot be read begins nothing.
-        Codec::Vp8 | Codec::Opus | Codec::Other => false,
+/// What a payload tells in front of the picture itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    pictures: Pictures,
+    frame: Option<Frame>,
+    spatial: Option<u8>,
+    temporal: u8,
+    sync: bool,
+    keyframe: bool,
+}
+
+impl Told {
+    /// What cannot be read begins nothing.
+    fn read(codec: Codec, payload: &[u8]) -> Self {
+        match codec {
+            Codec::Vp8 => Vp8::parse(payload).map_or(Self::default(), Self::by_vp8),
+            Codec::Vp9 => Vp9::parse(payload).map_or(Self::default(), Self::by_vp9),
+            Codec::H264 => Self::beginning(h264::starts_keyframe(payload)),
+            Codec::Av1 => Self::beginning(av1::starts_keyframe(payload)),
+            Codec::Opus | Codec::Other => Self::default(),
+        }
+    }
+
+    fn beginning(keyframe: bool) -> Self {
+        Self { keyframe, ..Self::default() }
+    }
+
+    fn by_vp8(vp8: Vp8) -> Self {
+        Self {
+            pictures: Pictures::Vp8(vp8),
+            temporal: vp8.temporal.unwrap_or(0),
+            sync: vp8.layer_sync,
+            keyframe: vp8.keyframe,
+            ..Self::default()
+        }
+    }
+
+    /// Browsers say of each picture that one can go up there, so it is looked at what each leans on.
+    /// Where that is not told, all temporal layers are taken for one.
+    fn by_vp9(vp9: Vp9) -> Self {
+        let temporal = if vp9.flexible { vp9.temporal } else { None };
+        Self {
+            pictures: Pictures::Vp9(vp9),
+            frame: Frame::of_vp9(&vp9),
+            spatial: vp9.spatial,
+            temporal: temporal.unwrap_or(0),
+            sync: false,
+            keyframe: vp9.starts_keyframe(),
+        }
     }
 }

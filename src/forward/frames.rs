@@ -99,7 +99,7 @@ impl Frames {
 
     /// Notes what becomes of a frame.
     pub fn decide(&mut self, frame: &Frame, left: bool) {
-        let newest = *self.newest.get_or_insert(frame.number.wrapping_sub(1));
+        let newest = *self.newest.get_or_insert_with(|| frame.number.wrapping_sub(1));
         let ahead = frame.number.wrapping_sub(newest) & WINDOW.wrapping_sub(1);
         if ahead <= WINDOW / 2 {
             for step in 1..=ahead {

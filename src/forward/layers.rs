@@ -306,3 +306,43 @@ fn bits(holds: impl Fn(u8) -> bool) -> u8 {
     let layers = u8::try_from(MAX_LAYERS).unwrap_or(0);
     (0..layers).fold(0, |bits, layer| if holds(layer) { bits | bit(layer) } else { bits })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(stacked: bool) -> LayerTable {
+        let mut table = LayerTable::default();
+        let kbps = [[100, 0, 50], [200, 0, 100], [400, 0, 200]];
+        let summary = Summary { live: 0b111, there: 0b111, kbps, stacked };
+        table.adopt(&summary, crate::test_clock());
+        table
+    }
+
+    #[test]
+    fn a_layer_that_builds_on_others_costs_what_they_cost_too() {
+        let rungs = |stacked: bool| {
+            let ladder = table(stacked).ladder(0b111);
+            ladder.rungs().iter().map(|rung| (rung.target.layer, rung.bps)).collect::<Vec<_>>()
+        };
+        let alone = [(0, 100_000), (0, 150_000), (1, 300_000), (2, 600_000)];
+        assert_eq!(rungs(false), alone);
+        let together = [(0, 100_000), (0, 150_000), (1, 450_000), (2, 1_050_000)];
+        assert_eq!(rungs(true), together);
+        assert_eq!((table(false).least(1), table(true).least(1)), (200_000, 300_000));
+    }
+
+    #[test]
+    fn what_was_never_measured_is_guessed_on_top_of_what_it_builds_on() {
+        let mut table = LayerTable { stacked: true, ..LayerTable::default() };
+        let guessed = |table: &LayerTable| table.ladder(0b111).rungs().last().map(|rung| rung.bps);
+        assert_eq!(guessed(&table), Some(2_350_000));
+        table.layers[0].rates = [200_000.0, 0.0, 0.0];
+        assert_eq!(guessed(&table), Some(2_400_000));
+    }
+
+    #[test]
+    fn the_bits_of_a_layer_and_those_below_it() {
+        assert_eq!((up_to(0), up_to(2), up_to(7), up_to(u8::MAX)), (1, 0b111, 0xff, 0xff));
+    }
+}

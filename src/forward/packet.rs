@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::frames::Frame;
 use crate::model::Kind;
+use crate::wire::descriptor::Head;
 use crate::wire::vp8::Vp8;
 use crate::wire::vp9::Vp9;
 
@@ -23,6 +24,14 @@ pub enum Codec {
     Av1,
     /// Anything else; no viewer is sent it.
     Other,
+}
+
+impl Codec {
+    /// Whether a dependency descriptor is looked at: VP8 has running numbers of its own.
+    #[must_use]
+    pub fn is_described(self) -> bool {
+        matches!(self, Self::Vp9 | Self::H264 | Self::Av1)
+    }
 }
 
 /// The payload descriptor, where its running numbers are moved: read once, for all who are sent it.
@@ -102,6 +111,8 @@ pub struct Packet {
     pub pictures: Pictures,
     /// What its frame leans on, if that is told.
     pub frame: Option<Frame>,
+    /// The dependency descriptor, as it came.
+    pub descriptor: Option<Arc<[u8]>>,
     /// First packet of a picture that needs none before it.
     pub keyframe: bool,
     /// Loudness in dBov, −127 to 0 (RFC 6464).
@@ -119,4 +130,13 @@ pub struct Packet {
     pub wallclock: Instant,
     /// Payload without header and padding.
     pub payload: Arc<[u8]>,
+}
+
+impl Packet {
+    /// The running number of its frame, if a descriptor tells it.
+    #[must_use]
+    pub fn frame_number(&self) -> Option<u16> {
+        let head = self.descriptor.as_ref().map(|bytes| Head::parse(bytes))?;
+        head.ok().map(|head| head.frame)
+    }
 }

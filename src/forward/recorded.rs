@@ -148,6 +148,7 @@ fn blank(codec: Codec, payload: &[u8]) -> Packet {
         marker: false,
         pictures: Pictures::None,
         frame: None,
+        descriptor: None,
         keyframe: false,
         level: None,
         voice: None,

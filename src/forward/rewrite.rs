@@ -38,6 +38,8 @@ pub struct Numbers {
     pub pictures: Option<PictureNumbers>,
     /// Marker bit.
     pub marker: bool,
+    /// What is written into the dependency descriptor, if there is one: the number of its frame.
+    pub frame: Option<u16>,
 }
 
 /// Running numbers of a payload descriptor (RFC 7741, RFC 9628).
@@ -59,6 +61,7 @@ struct Binding {
     timestamp: u32,
     picture: u16,
     tl0: u8,
+    frame: u16,
     /// Which of the 64 numbers before `last_in` were sent.
     sent: u64,
     /// The picture that was left out last.
@@ -90,6 +93,7 @@ struct Last {
     captured: Option<u64>,
     picture: u16,
     tl0: u8,
+    frame: u16,
 }
 
 impl Last {
@@ -124,8 +128,9 @@ impl Rewriter {
     pub fn start(&mut self, packet: &Packet, now: Instant) {
         let picture_in = packet.pictures.id().unwrap_or(0);
         let tl0_in = packet.pictures.tl0().unwrap_or(0);
-        let (first_out, timestamp, picture, tl0) = match self.last {
-            None => (u64::from(self.first_seq), packet.timestamp, picture_in, tl0_in),
+        let frame_in = packet.frame_number().unwrap_or(0);
+        let (first_out, timestamp, picture, tl0, frame) = match self.last {
+            None => (u64::from(self.first_seq), packet.timestamp, picture_in, tl0_in, frame_in),
             Some(last) => {
                 let elapsed = last.until(packet, now);
                 // At least one tick: two frames never share a timestamp.
@@ -135,6 +140,7 @@ impl Rewriter {
                     last.timestamp.wrapping_add(ticks),
                     last.picture.wrapping_add(1),
                     last.tl0.wrapping_add(1),
+                    last.frame.wrapping_add(1),
                 )
             }
         };
@@ -146,6 +152,7 @@ impl Rewriter {
             timestamp: timestamp.wrapping_sub(packet.timestamp),
             picture: picture.wrapping_sub(picture_in),
             tl0: tl0.wrapping_sub(tl0_in),
+            frame: frame.wrapping_sub(frame_in),
             sent: 0,
             thinned: None,
             runs: [Run::default(); RUNS],
@@ -191,16 +198,20 @@ impl Rewriter {
         let ids = moved_by(&packet.pictures, picture, binding.tl0);
         // While nothing is moved the payload goes on as it came.
         let moved = (picture, binding.tl0) != (0, 0);
-        self.remember(packet, seq, timestamp, ids);
+        // What is left out of frames leaves a gap in their numbers: others count from them.
+        let frame = packet.frame_number().map(|number| number.wrapping_add(binding.frame));
         let pictures = (moved && ids != PictureNumbers::default()).then_some(ids);
-        Ok(Numbers { seq, timestamp, pictures, marker: packet.marker })
+        let numbers = Numbers { seq, timestamp, pictures, marker: packet.marker, frame };
+        self.remember(packet, &numbers, ids);
+        Ok(numbers)
     }
 
-    fn remember(&mut self, packet: &Packet, seq: u64, timestamp: u32, ids: PictureNumbers) {
+    fn remember(&mut self, packet: &Packet, numbers: &Numbers, ids: PictureNumbers) {
+        let Numbers { seq, timestamp, frame, .. } = *numbers;
         if self.last.is_some_and(|last| last.seq >= seq) {
             return;
         }
-        let before = self.last.map_or((0, 0), |last| (last.picture, last.tl0));
+        let before = self.last.map_or((0, 0, 0), |last| (last.picture, last.tl0, last.frame));
         self.last = Some(Last {
             seq,
             timestamp,
@@ -208,6 +219,7 @@ impl Rewriter {
             captured: packet.captured,
             picture: ids.picture_id.unwrap_or(before.0),
             tl0: ids.tl0.unwrap_or(before.1),
+            frame: frame.unwrap_or(before.2),
         });
     }
 }

@@ -25,6 +25,7 @@ fn packet(codec: Codec, layer: u8, seq: u64, keyframe: bool) -> Packet {
         stacked: false,
         pictures: Pictures::None,
         frame: None,
+        descriptor: None,
         keyframe,
         level: None,
         voice: None,

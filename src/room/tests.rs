@@ -143,6 +143,7 @@ fn packet(layer: u8, keyframe: bool, now: Instant) -> Packet {
         stacked: false,
         pictures: Pictures::None,
         frame: None,
+        descriptor: None,
         keyframe,
         level: None,
         voice: None,

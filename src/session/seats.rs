@@ -11,8 +11,8 @@ use str0m::format::PayloadParams;
 use str0m::media::{Direction, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
-use super::Written;
 use super::streams::{codec_of, mid_of};
+use super::{Written, descriptor};
 use crate::counts::DropReason;
 use crate::forward::packet::{Codec, Packet, Pictures};
 use crate::forward::rewrite::{Numbers, PictureNumbers};
@@ -225,8 +225,14 @@ fn outgoing(
         RtpWrite::new(pt, numbers.seq.into(), numbers.timestamp, packet.wallclock, payload)
             .marker(numbers.marker)
             .nackable(nackable);
-    if (packet.level, packet.voice, packet.orientation) != (None, None, None) {
-        write = write.ext_vals(extensions(packet));
+    let described = packet.descriptor.as_ref().zip(numbers.frame);
+    if (packet.level, packet.voice, packet.orientation) != (None, None, None) || described.is_some()
+    {
+        let mut values = extensions(packet);
+        if let Some((bytes, frame)) = described {
+            descriptor::put(&mut values, bytes, frame);
+        }
+        write = write.ext_vals(values);
     }
     if let (Pictures::Vp8(_), Some(ids)) = (&packet.pictures, numbers.pictures) {
         let descriptor =

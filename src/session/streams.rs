@@ -7,16 +7,15 @@ use str0m::format::{Codec as RtcCodec, CodecSpec};
 use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
+use super::descriptor;
+use super::told::Told;
 use crate::counts::DropReason;
-use crate::forward::frames::Frame;
 use crate::forward::layers::bit;
-use crate::forward::packet::{Codec, Packet, Pictures};
+use crate::forward::packet::{Codec, Packet};
 use crate::model::Kind;
 use crate::units::rtp_since;
+use crate::wire::descriptor::Structure;
 use crate::wire::sdp::{Direction, Outline};
-use crate::wire::vp8::Vp8;
-use crate::wire::vp9::Vp9;
-use crate::wire::{av1, h264};
 
 /// A line on which the client sends, counted in the order in which it was first offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,12 +45,19 @@ pub(super) struct PayloadType {
 pub(super) struct Incoming {
     lines: Vec<Line>,
     ssrcs: Vec<(u32, LineIndex, u8)>,
+    /// What the dependency descriptors of an SSRC speak of.
+    structures: Vec<(u32, Structure)>,
     types: [PayloadType; 128],
 }
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { lines: Vec::new(), ssrcs: Vec::new(), types: [PayloadType::default(); 128] }
+        Self {
+            lines: Vec::new(),
+            ssrcs: Vec::new(),
+            structures: Vec::new(),
+            types: [PayloadType::default(); 128],
+        }
     }
 }
 
@@ -153,7 +159,8 @@ impl Incoming {
             return Err(DropReason::Codec);
         };
         let values = &packet.header.ext_vals;
-        let told = Told::read(codec, &packet.payload);
+        let descriptor = descriptor::of(values).filter(|_| codec.is_described());
+        let told = self.told(ssrc, codec, &packet.payload, descriptor.as_deref());
         // Layers of one stream; those of a simulcast layer are sent with it.
         let stacked = told.spatial.filter(|_| !self.is_simulcast(line));
         let packet = Packet {
@@ -169,6 +176,7 @@ impl Incoming {
             marker: packet.header.marker,
             pictures: told.pictures,
             frame: told.frame,
+            descriptor,
             keyframe: kind == Kind::Video && told.keyframe,
             level: values.audio_level,
             voice: values.voice_activity,
@@ -179,6 +187,20 @@ impl Incoming {
             payload: packet.payload,
         };
         Ok((line, ssrc, packet))
+    }
+
+    /// What a packet tells of its frame; keeps the structure that it brings.
+    fn told(&mut self, ssrc: u32, codec: Codec, payload: &[u8], described: Option<&[u8]>) -> Told {
+        let Some(bytes) = described else { return Told::read(codec, payload) };
+        let known = self.structures.iter().find(|known| known.0 == ssrc);
+        let (told, brought) =
+            Told::read_described(codec, payload, bytes, known.map(|known| &known.1));
+        if let Some(structure) = brought {
+            let Self { structures, ssrcs, .. } = self;
+            structures.retain(|known| known.0 != ssrc && ssrcs.iter().any(|s| s.0 == known.0));
+            structures.push((ssrc, structure));
+        }
+        told
     }
 
     /// The engine names mid and rid of an SSRC when it has seen its first packets; a browser may
@@ -230,57 +252,5 @@ pub(super) fn codec_of(spec: &CodecSpec) -> Codec {
         RtcCodec::H264 => Codec::H264,
         RtcCodec::Av1 => Codec::Av1,
         _ => Codec::Other,
-    }
-}
-
-/// What a payload tells in front of the picture itself.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    pictures: Pictures,
-    frame: Option<Frame>,
-    spatial: Option<u8>,
-    temporal: u8,
-    sync: bool,
-    keyframe: bool,
-}
-
-impl Told {
-    /// What cannot be read begins nothing.
-    fn read(codec: Codec, payload: &[u8]) -> Self {
-        match codec {
-            Codec::Vp8 => Vp8::parse(payload).map_or(Self::default(), Self::by_vp8),
-            Codec::Vp9 => Vp9::parse(payload).map_or(Self::default(), Self::by_vp9),
-            Codec::H264 => Self::beginning(h264::starts_keyframe(payload)),
-            Codec::Av1 => Self::beginning(av1::starts_keyframe(payload)),
-            Codec::Opus | Codec::Other => Self::default(),
-        }
-    }
-
-    fn beginning(keyframe: bool) -> Self {
-        Self { keyframe, ..Self::default() }
-    }
-
-    fn by_vp8(vp8: Vp8) -> Self {
-        Self {
-            pictures: Pictures::Vp8(vp8),
-            temporal: vp8.temporal.unwrap_or(0),
-            sync: vp8.layer_sync,
-            keyframe: vp8.keyframe,
-            ..Self::default()
-        }
-    }
-
-    /// Browsers say of each picture that one can go up there, so it is looked at what each leans on.
-    /// Where that is not told, all temporal layers are taken for one.
-    fn by_vp9(vp9: Vp9) -> Self {
-        let temporal = if vp9.flexible { vp9.temporal } else { None };
-        Self {
-            pictures: Pictures::Vp9(vp9),
-            frame: Frame::of_vp9(&vp9),
-            spatial: vp9.spatial,
-            temporal: temporal.unwrap_or(0),
-            sync: false,
-            keyframe: vp9.starts_keyframe(),
-        }
     }
 }

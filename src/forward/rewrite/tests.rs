@@ -9,6 +9,7 @@ use super::*;
 use crate::forward::packet::Codec;
 use crate::model::Kind;
 use crate::wire::vp8::Vp8;
+use crate::wire::vp9::Vp9;
 
 fn at(ms: u64) -> Instant {
     crate::test_clock() + Duration::from_millis(ms)
@@ -33,6 +34,7 @@ fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
         stacked: false,
         pictures: Vp8::parse(&payload).map_or(Pictures::None, Pictures::Vp8),
         frame: None,
+        descriptor: None,
         keyframe,
         level: None,
         voice: None,
@@ -237,4 +239,40 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn frames_of_a_descriptor_are_counted_on_and_keep_their_distances() {
+    let mut rewriter = Rewriter::new(0);
+    let described = |seq: u64, frame: u16| {
+        let [high, low] = frame.to_be_bytes();
+        let descriptor = Some(Arc::from([0xc1, high, low]));
+        Packet { pictures: Pictures::None, descriptor, ..packet(seq, seq, false) }
+    };
+    rewriter.start(&described(10, 65_534), at(10));
+    assert_eq!(rewriter.rewrite(&described(10, 65_534)).unwrap().frame, Some(65_534));
+    rewriter.thin(&described(11, 65_535));
+    assert_eq!(rewriter.rewrite(&described(12, 0)).unwrap().frame, Some(0), "not closed up");
+    rewriter.start(&described(900, 77), at(20));
+    assert_eq!(rewriter.rewrite(&described(900, 77)).unwrap().frame, Some(1));
+    assert_eq!(rewriter.rewrite(&described(901, 79)).unwrap().frame, Some(3));
+    assert_eq!(rewriter.rewrite(&packet(902, 902, false)).unwrap().frame, None);
+}
+
+#[test]
+fn pictures_of_vp9_are_counted_on_and_keep_their_distances() {
+    let mut rewriter = Rewriter::new(0);
+    let of = |seq: u64, id: u8| {
+        let vp9 = Vp9::parse(&[0xbc, 0x80, id, 0x00]).unwrap();
+        Packet { pictures: Pictures::Vp9(vp9), ..packet(seq, seq, false) }
+    };
+    let picture = |numbers: Numbers| numbers.pictures.and_then(|ids| ids.picture_id);
+    rewriter.start(&of(10, 5), at(10));
+    assert_eq!(picture(rewriter.rewrite(&of(10, 5)).unwrap()), None);
+    rewriter.thin(&of(11, 6));
+    let after = rewriter.rewrite(&of(12, 7)).unwrap();
+    assert_eq!((after.seq, picture(after)), (1, None), "others count from the id");
+    rewriter.start(&of(900, 100), at(20));
+    let next = rewriter.rewrite(&of(900, 100)).unwrap();
+    assert_eq!((next.seq, picture(next)), (2, Some(8)));
 }

@@ -38,8 +38,9 @@ use servers::{Kind, SERVER_CORE, Server, janus_version, media_address};
 const LOAD_CORE: &str = "1";
 
 /// Seconds between the last join and the measurement. Who publishes counts as joined before the peer
-/// connection on which it watches stands; one that came later would show as loss.
-const SETTLE: f64 = 3.0;
+/// connection on which it watches stands; one that came later would show as loss. And a server that
+/// estimates what a viewer's network carries needs some seconds to find that it carries everything.
+const SETTLE: f64 = 8.0;
 
 /// Name, options, and options with few people.
 const LOADS: [(&str, &str, &str); 3] = [

@@ -61,7 +61,7 @@ impl Side {
             .enable_av1(true)
             .set_extension_map(extensions)
             .set_rtcp_report_interval_audio(Duration::from_secs(1))
-            .set_send_buffer_video(512);
+            .set_send_buffer_video(384);
         config.codec_config().add_h264(108.into(), Some(109.into()), true, 0x42_e0_1f);
         if bwe {
             config = config.enable_bwe(Some(START));

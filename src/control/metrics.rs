@@ -138,6 +138,21 @@ fn now(reports: &[Report]) -> Vec<MetricFamily> {
             vec![gauge(&[], sum(|r| r.addresses))],
         ),
         gauges(
+            "fanlight_viewers_limited",
+            "Viewers that are sent less than they want, as their networks carry no more.",
+            vec![gauge(&[], sum(|r| r.limited))],
+        ),
+        gauges(
+            "fanlight_videos_paused",
+            "Videos that are not sent to a viewer at all, for the same reason.",
+            vec![gauge(&[], sum(|r| r.paused))],
+        ),
+        gauges(
+            "fanlight_keyframe_cache_bytes",
+            "What is kept of each video since its last keyframe, for those who begin to watch.",
+            vec![gauge(&[], reports.iter().map(|r| r.kept_bytes as f64).sum())],
+        ),
+        gauges(
             "fanlight_worker_shed_ratio",
             "Share of a worker's viewers that is spared video because it cannot keep up.",
             reports.iter().map(shed).collect(),

@@ -9,10 +9,14 @@ use super::layers::MAX_LAYERS;
 /// storm of keyframes, longer lets a viewer wait who has just lost one.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// The same for a layer that viewers wait for with another one on the screen: that of all viewers who
+/// would like it, and have not lost anything.
+const EVERY_BETTER: Duration = Duration::from_secs(2);
+
 /// The open wishes for keyframes of one track.
 #[derive(Clone, Debug, Default)]
 pub struct KeyframeAsks {
-    wanted: [bool; MAX_LAYERS],
+    wanted: [Option<Duration>; MAX_LAYERS],
     asked: [Option<Instant>; MAX_LAYERS],
     /// One keyframe begins all layers.
     shared: bool,
@@ -23,7 +27,14 @@ impl KeyframeAsks {
     pub fn want(&mut self, layer: u8) {
         let layer = if self.shared { 0 } else { layer };
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
-            *wanted = true;
+            *wanted = Some(EVERY);
+        }
+    }
+
+    /// Somebody who sees another layer would like this one.
+    pub fn hope(&mut self, layer: u8) {
+        if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
+            wanted.get_or_insert(EVERY_BETTER);
         }
     }
 
@@ -37,16 +48,16 @@ impl KeyframeAsks {
     pub fn came(&mut self, layer: u8) {
         self.shared = false;
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
-            *wanted = false;
+            *wanted = None;
         }
     }
 
     /// A layer for which the publisher is to be asked now; counts as asked.
     pub fn poll(&mut self, now: Instant) -> Option<u8> {
         for ((layer, wanted), asked) in (0u8..).zip(&mut self.wanted).zip(&mut self.asked) {
-            let due = asked.is_none_or(|at| now.saturating_duration_since(at) >= EVERY);
-            if *wanted && due {
-                *wanted = false;
+            let Some(every) = *wanted else { continue };
+            if asked.is_none_or(|at| now.saturating_duration_since(at) >= every) {
+                *wanted = None;
                 *asked = Some(now);
                 return Some(layer);
             }
@@ -57,11 +68,11 @@ impl KeyframeAsks {
     /// When [`KeyframeAsks::poll`] has something to say; `None` without open wishes.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let due = |asked: &Option<Instant>| match asked {
-            Some(at) => at.checked_add(EVERY).unwrap_or(now),
-            None => now,
+        let due = |(every, asked): (Option<Duration>, Option<Instant>)| {
+            let every = every?;
+            Some(asked.map_or(now, |at| at.checked_add(every).unwrap_or(now)))
         };
-        self.wanted.iter().zip(&self.asked).filter(|(w, _)| **w).map(|(_, asked)| due(asked)).min()
+        self.wanted.into_iter().zip(self.asked).filter_map(due).min()
     }
 }
 
@@ -84,6 +95,19 @@ mod tests {
         assert_eq!(asks.deadline(t), Some(t + EVERY));
         assert_eq!(asks.poll(t + EVERY), Some(1));
         assert_eq!(asks.deadline(t), None);
+    }
+
+    #[test]
+    fn who_only_hopes_for_better_waits_longer_than_who_sees_nothing() {
+        let t = crate::test_clock();
+        let mut asks = KeyframeAsks::default();
+        asks.hope(2);
+        assert_eq!(asks.poll(t), Some(2));
+        asks.hope(2);
+        assert_eq!(asks.poll(t + EVERY), None);
+        assert_eq!(asks.deadline(t), Some(t + EVERY_BETTER));
+        asks.want(2);
+        assert_eq!(asks.poll(t + EVERY), Some(2));
     }
 
     #[test]

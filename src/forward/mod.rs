@@ -10,6 +10,7 @@ pub mod keyframe;
 pub mod layers;
 pub mod packet;
 pub mod rewrite;
+pub mod segment;
 pub mod select;
 
 use std::time::Instant;
@@ -33,6 +34,15 @@ pub enum Verdict {
     Send(Numbers),
     /// It ends here.
     Drop(DropReason),
+}
+
+/// What a forwarder could begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Nothing is sent yet: this layer, or a smaller one for now.
+    Any(u8),
+    /// Another layer is sent: only this one.
+    Only(u8),
 }
 
 /// Where a forwarder stands with its present source.
@@ -121,6 +131,12 @@ impl Forwarder {
         self.selector.stop();
     }
 
+    /// Whether nothing more of what is sent goes on, until something else begins.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.selector.is_stopped()
+    }
+
     /// The viewer is to be spared everything for this reason, or no longer. Whether it may begin
     /// again: then it needs a keyframe.
     pub fn spare(&mut self, reason: Option<DropReason>) -> bool {
@@ -182,6 +198,38 @@ impl Forwarder {
             State::Pending | State::Starting => Some(target.layer),
             State::Flowing => self.selector.awaits(target),
         }
+    }
+
+    /// The layer that could be begun with now, from packets that came before, and whether it is the one
+    /// that is wanted: `None` if there is nothing to begin.
+    #[must_use]
+    pub fn could_begin(&self) -> Option<Begin> {
+        let target = self.target.filter(|_| self.kind == Kind::Video && self.spared.is_none())?;
+        match self.state {
+            State::Empty | State::Pending => None,
+            State::Starting => Some(Begin::Any(target.layer)),
+            State::Flowing => self.selector.awaits(target).map(Begin::Only),
+        }
+    }
+
+    /// Begins with packets from before now: a keyframe and all that followed. What of them is to be
+    /// sent, and under which numbers.
+    pub fn begin_with<'a>(
+        &mut self,
+        packets: &'a [Packet],
+        now: Instant,
+    ) -> Vec<(&'a Packet, Numbers)> {
+        let (Some(first), Some(target)) = (packets.first(), self.target) else { return Vec::new() };
+        self.rewriter.start_with(packets, now);
+        self.selector.took(first, target);
+        self.state = State::Flowing;
+        let mut sent = Vec::with_capacity(packets.len());
+        for packet in packets {
+            if let Verdict::Send(numbers) = self.offer(packet, now) {
+                sent.push((packet, numbers));
+            }
+        }
+        sent
     }
 
     /// Decides about one packet of the source.

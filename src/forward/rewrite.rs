@@ -23,6 +23,9 @@ const JUMP_SECONDS: u32 = 10;
 /// than this: then its sender reports are wrong.
 const CLOCKS_APART_MICROS: u64 = 500_000;
 
+/// Frames from before now stand so far apart, in ticks of a video clock: a millisecond.
+const REPLAY_STEP: u32 = 90;
+
 /// How many runs of left-out packets are remembered, so that a late packet finds its place. At
 /// thirty frames per second with something left out of each, half a second.
 const RUNS: usize = 16;
@@ -68,6 +71,20 @@ struct Binding {
     thinned: Option<u16>,
     /// The latest runs of left-out packets, newest first.
     runs: [Run; RUNS],
+    replay: Option<Replay>,
+}
+
+/// Packets from before now, sent in one go: their frames stand close together, so that a viewer
+/// decodes through them and is up to date.
+#[derive(Clone, Copy, Debug)]
+struct Replay {
+    /// The last packet of them.
+    until: u64,
+    /// The source's timestamp of the present frame, and the stream's.
+    frame: u32,
+    timestamp: u32,
+    /// From one frame to the next, in ticks.
+    step: u32,
 }
 
 /// Neighbouring packets that were left out, and what all of them so far take off later numbers.
@@ -124,6 +141,48 @@ impl Rewriter {
         Self { first_seq, last: None, binding: None }
     }
 
+    /// A source begins with these packets from before now, which are to be rewritten next, in order:
+    /// a keyframe first. What follows them has the times that it had without them.
+    pub fn start_with(&mut self, packets: &[Packet], now: Instant) {
+        let (Some(first), Some(last)) = (packets.first(), packets.last()) else { return };
+        let before = self.last.map(|before| before.timestamp);
+        self.start(last, now);
+        let mut frames = 1;
+        for pair in packets.windows(2) {
+            let [a, b] = pair else { continue };
+            frames = u32::saturating_add(frames, u32::from(a.timestamp != b.timestamp));
+        }
+        let Some(binding) = self.binding.as_mut() else { return };
+        let mut newest = last.timestamp.wrapping_add(binding.timestamp);
+        // Between what was sent last and the newest of these; a new stream has all the room.
+        let room = before.map_or(u32::MAX, |before| newest.wrapping_sub(before));
+        if room <= frames {
+            // A tick for each: they come a moment early, and never before what was sent.
+            let more = frames.saturating_add(1).saturating_sub(room);
+            binding.timestamp = binding.timestamp.wrapping_add(more);
+            newest = newest.wrapping_add(more);
+        }
+        let step = room.checked_div(frames.saturating_add(1)).unwrap_or(1).clamp(1, REPLAY_STEP);
+        let ids = |packet: &Packet| {
+            let vp8 = packet.vp8;
+            vp8.map_or((0, 0), |vp8| (vp8.picture_id.unwrap_or(0), vp8.tl0.unwrap_or(0)))
+        };
+        let (old, new) = (ids(last), ids(first));
+        binding.first_in = first.seq;
+        binding.last_in = first.seq;
+        binding.last_timestamp_in = first.timestamp;
+        if before.is_some() {
+            binding.picture = binding.picture.wrapping_add(old.0.wrapping_sub(new.0));
+            binding.tl0 = binding.tl0.wrapping_add(old.1.wrapping_sub(new.1));
+        }
+        binding.replay = Some(Replay {
+            until: last.seq,
+            frame: first.timestamp,
+            timestamp: newest.wrapping_sub(step.wrapping_mul(frames.saturating_sub(1))),
+            step,
+        });
+    }
+
     /// A source begins with `packet`, which is to be rewritten next.
     pub fn start(&mut self, packet: &Packet, now: Instant) {
         let picture_in = packet.pictures.id().unwrap_or(0);
@@ -156,6 +215,7 @@ impl Rewriter {
             sent: 0,
             thinned: None,
             runs: [Run::default(); RUNS],
+            replay: None,
         });
     }
 
@@ -193,7 +253,7 @@ impl Rewriter {
         let run = binding.before(packet)?;
         let offset = packet.seq.saturating_sub(binding.first_in).saturating_sub(run.packets);
         let seq = binding.first_out.saturating_add(offset);
-        let timestamp = packet.timestamp.wrapping_add(binding.timestamp);
+        let timestamp = binding.timestamp_of(packet);
         let picture = binding.picture.wrapping_sub(run.pictures);
         let ids = moved_by(&packet.pictures, picture, binding.tl0);
         // While nothing is moved the payload goes on as it came.
@@ -242,6 +302,18 @@ impl Binding {
         }
         self.sent |= bit;
         Ok(())
+    }
+
+    /// The timestamp under which a packet goes.
+    fn timestamp_of(&mut self, packet: &Packet) -> u32 {
+        if let Some(replay) = self.replay.as_mut().filter(|replay| packet.seq <= replay.until) {
+            if replay.frame != packet.timestamp {
+                replay.frame = packet.timestamp;
+                replay.timestamp = replay.timestamp.wrapping_add(replay.step);
+            }
+            return replay.timestamp;
+        }
+        packet.timestamp.wrapping_add(self.timestamp)
     }
 
     /// Leaves a packet out that is newer than all before.

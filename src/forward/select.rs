@@ -57,6 +57,12 @@ impl Selector {
         self.stopped = !self.stacked;
     }
 
+    /// See [`Selector::stop`].
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        self.stopped
+    }
+
     /// The layer to begin with, if that is not what is sent.
     #[must_use]
     pub fn awaits(&self, target: Target) -> Option<u8> {

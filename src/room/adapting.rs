@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::allocation::{Ask, Sum, allocate, next_step};
 use super::network::Network;
+use super::seating::{PINNED, Pair};
 use super::{Member, MemberKey, Room, RoomEvent, Track};
 use crate::forward::layers::{Ladder, Rung, Target, bit};
 use crate::ids::TrackId;
@@ -221,6 +222,8 @@ impl Room {
         if let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) {
             member.adapting.intents = Some(intents);
         }
+        self.reseat(at, now);
+        self.rebuild_sinks();
         self.adapt_soon(at, now);
     }
 
@@ -237,6 +240,39 @@ impl Room {
         } else if bandwidth.estimate > before && sent < full {
             self.adapt_soon(at, now + SOON);
         }
+    }
+
+    /// How much a viewer's page shows of a pair, for [`Candidate::shown`]. A pair without a picture is
+    /// heard, and counts like one that is shown.
+    ///
+    /// [`Candidate::shown`]: super::seating::Candidate::shown
+    pub(super) fn shown(&self, viewer: usize, pair: Pair) -> u16 {
+        let publisher = self.members.get(pair.member).and_then(Option::as_ref);
+        let viewer = self.members.get(viewer).and_then(Option::as_ref);
+        let (Some(publisher), Some(viewer)) = (publisher, viewer) else { return 0 };
+        let tracks = publisher.tracks.iter().filter_map(|slot| self.tracks.get(*slot)?.as_ref());
+        let picture = |track: &&Track| {
+            track.info.kind == Kind::Video && track.info.source.is_screen() == pair.screen
+        };
+        match tracks.filter(picture).map(|track| viewer.intent(track)).next() {
+            Some(Intent { height: 0, .. }) => 0,
+            Some(Intent { pinned: true, .. }) => PINNED,
+            Some(Intent { priority, .. }) => 1 + u16::from(priority),
+            None => 1,
+        }
+    }
+
+    /// How many members here are sent less than they want, and how many videos are not sent to somebody
+    /// whose network does not carry them; and the bytes that are kept for those who begin to watch.
+    #[must_use]
+    pub fn adapted(&self) -> (u32, u32, u64) {
+        let (mut limited, mut paused) = (0, 0);
+        for member in self.members.iter().flatten().filter(|member| member.key.is_some()) {
+            limited += u32::from(member.lacks_detail());
+            paused += u32::try_from(member.adapting.paused.len()).unwrap_or(u32::MAX);
+        }
+        let kept = self.tracks.iter().flatten().map(|track| track.segments.bytes() as u64).sum();
+        (limited, paused, kept)
     }
 
     /// A viewer is to be looked at anew.

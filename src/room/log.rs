@@ -14,6 +14,7 @@ use super::{
 };
 use crate::forward::keyframe::KeyframeAsks;
 use crate::forward::layers::LayerTable;
+use crate::forward::segment::Segments;
 use crate::ids::{SessionId, TrackId, WorkerId};
 use crate::model::{Notice, ParticipantInfo, Reason, Source, Speaker, TrackInfo};
 use crate::relay::message::Snapshot;
@@ -115,6 +116,7 @@ impl Room {
             far: None,
             upstream: Upstream::default(),
             asks: KeyframeAsks::default(),
+            segments: Segments::default(),
         };
         let slot = put(&mut self.tracks, track);
         if let Some(member) = self.members.get_mut(publisher).and_then(Option::as_mut) {
@@ -160,6 +162,7 @@ impl Room {
         track.info.muted = muted;
         track.held = false;
         track.layers.forget();
+        track.segments.forget();
         let Some(member) = members.get_mut(at).and_then(Option::as_mut) else { return };
         if track.info.source == Source::Microphone {
             member.voice.silence();

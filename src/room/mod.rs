@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use crate::forward::keyframe::KeyframeAsks;
 use crate::forward::layers::{LayerTable, Summary};
 use crate::forward::packet::Codec;
+use crate::forward::segment::Segments;
 use crate::ids::{DisplayName, Identity, RoomName, SeatIndex, SessionId, TrackId, WorkerId};
 use crate::model::{Connection, Kind, Need, Notice, ParticipantInfo, Speaker, TrackInfo};
 use crate::relay::message::{Say, Status, Taken};
@@ -227,6 +228,8 @@ struct Track {
     /// What its publisher was told, if that is here.
     upstream: Upstream,
     asks: KeyframeAsks,
+    /// What those are served from who begin to watch.
+    segments: Segments,
 }
 
 /// A room's place for one published track; found once, used for each packet.

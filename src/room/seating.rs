@@ -3,6 +3,7 @@
 //! Seats are pairs (an audio and a video line), and so are those who sit in them: a participant's
 //! microphone and camera, or its screen and the screen's sound.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 /// Shortest time between two changes of a seat that a speaker causes. Shorter makes the picture
@@ -12,6 +13,12 @@ pub const CALM: Duration = Duration::from_secs(2);
 /// How many seats a client is asked to have, step by step. Doubling keeps the number of further
 /// offers small; beyond 24 pairs browsers need a second for each offer.
 const STEPS: [u8; 5] = [4, 8, 16, 24, 64];
+
+/// Who spoke within this is heard, and needs a seat for that.
+const HEARD: Duration = Duration::from_secs(10);
+
+/// How a pinned picture is [`Candidate::shown`]; others by their priority.
+pub const PINNED: u16 = 1_000;
 
 /// Who can sit in a seat: a member's main pair or its screen share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +34,9 @@ pub struct Pair {
 pub struct Candidate {
     /// Who.
     pub pair: Pair,
+    /// The viewer's page shows its picture, and puts it before others: higher first, 0 if it is not
+    /// shown.
+    pub shown: u16,
     /// When it spoke last.
     pub spoke: Option<Instant>,
     /// Its place in the order of coming.
@@ -60,12 +70,17 @@ pub fn wanted_seats(pairs: usize, limit: u8) -> u8 {
     step.unwrap_or(u8::MAX).min(limit)
 }
 
-/// Seats the candidates: screen shares first, then who spoke last, then who came first. Nobody
-/// moves without need.
+/// Seats the candidates: screen shares first, then who is pinned, then who speaks, shown or not: a seat
+/// is also an ear. Then who is shown, who spoke last, who came first. Nobody moves without need.
 #[must_use]
 pub fn plan(places: &[Place], candidates: &[Candidate], now: Instant) -> Plan {
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    ranked.sort_by_key(|c| (!c.pair.screen, std::cmp::Reverse(c.spoke), c.came));
+    let rank = |c: &&Candidate| {
+        let screen = c.pair.screen && c.shown > 0;
+        let heard = c.spoke.is_some_and(|at| now.saturating_duration_since(at) < HEARD);
+        (!screen, c.shown < PINNED, !heard, Reverse(c.shown), Reverse(c.spoke), c.came)
+    };
+    ranked.sort_by_key(rank);
     let cut = places.len().min(ranked.len());
     let (chosen, rest) = ranked.split_at(cut);
     let exists = |pair: Pair| candidates.iter().any(|c| c.pair == pair);
@@ -122,7 +137,7 @@ mod tests {
     }
 
     fn candidate(member: usize, spoke: Option<Instant>) -> Candidate {
-        Candidate { pair: camera(member), spoke, came: member }
+        Candidate { pair: camera(member), shown: 1, spoke, came: member }
     }
 
     fn apply(places: &mut [Place], plan: &Plan, now: Instant) {
@@ -177,10 +192,29 @@ mod tests {
         let first = plan(&places, &all, t);
         apply(&mut places, &first, t);
         let screen = Pair { member: 2, screen: true };
-        all.push(Candidate { pair: screen, spoke: None, came: 2 });
+        all.push(Candidate { pair: screen, shown: 1, spoke: None, came: 2 });
         let plan = plan(&places, &all, t);
         assert_eq!(plan.moves, [(1, Some(screen))]);
         assert_eq!(plan.unseated, [camera(1)]);
+    }
+
+    #[test]
+    fn who_is_shown_has_a_seat_before_who_is_not_and_a_pin_before_all() {
+        let t = crate::test_clock();
+        let mut places = [Place::default(); 2];
+        let mut all = vec![candidate(0, None), candidate(1, None), candidate(2, Some(t))];
+        all[0].shown = 0;
+        let first = plan(&places, &all, t);
+        assert_eq!(first.unseated, [camera(0)], "its picture is not on the page");
+        apply(&mut places, &first, t);
+        all[0].shown = PINNED;
+        let pinned = plan(&places, &all, t + CALM);
+        assert_eq!(pinned.unseated, [camera(1)]);
+        all[2].shown = 0;
+        let hidden = plan(&places, &all, t + CALM);
+        assert_eq!(hidden.unseated, [camera(1)], "who speaks is heard, shown or not");
+        let later = plan(&places, &all, t + HEARD);
+        assert_eq!(later.unseated, [camera(2)]);
     }
 
     #[test]

@@ -44,9 +44,9 @@ impl Upstream {
         layers & known
     }
 
-    /// Takes what is wanted now; what the publisher is to be told, if that is something new, and
-    /// when to look again.
-    fn want(&mut self, wanted: u8, now: Instant) -> (Option<u8>, Option<Instant>) {
+    /// Takes what is wanted now, of the layers that are known to be; what the publisher is to be told,
+    /// if that is something new, and when to look again.
+    fn want(&mut self, wanted: u8, known: u8, now: Instant) -> (Option<u8>, Option<Instant>) {
         let (mut told, mut again) = (self.told, None);
         let layers = self.woken.iter_mut().zip(&mut self.unwanted).zip(0u8..);
         for ((woken, unwanted), layer) in layers {
@@ -66,7 +66,7 @@ impl Upstream {
                 }
             }
         }
-        let changed = told != self.told;
+        let changed = (told ^ self.told) & known != 0;
         self.told = told;
         (changed.then_some(told), again)
     }
@@ -92,7 +92,7 @@ impl Room {
             let Some(publisher) = publisher.and_then(|member| member.key) else { continue };
             let far = track.outlets.iter().fold(0, |layers, outlet| layers | outlet.layers);
             let wanted = track.needed(members) | far;
-            let (told, again) = track.upstream.want(wanted, now);
+            let (told, again) = track.upstream.want(wanted, track.layers.known(), now);
             if let Some(layers) = told {
                 let (track, line) = (track.info.id, track.line);
                 return Some(RoomEvent::Layers { publisher, line, track, layers });
@@ -112,26 +112,30 @@ mod tests {
     fn what_somebody_wants_is_told_at_once_and_what_nobody_wants_after_a_while() {
         let t = crate::test_clock();
         let mut up = Upstream::default();
-        assert_eq!(up.want(0b010, t), (None, Some(t + GIVE_UP_AFTER)));
+        assert_eq!(up.want(0b010, 0b111, t), (None, Some(t + GIVE_UP_AFTER)));
         let later = t + GIVE_UP_AFTER;
-        let (told, again) = up.want(0b010, later);
+        let (told, again) = up.want(0b010, 0b111, later);
         assert_eq!((told.map(|told| told & 0b111), again), (Some(0b010), None));
-        let (told, _) = up.want(0b100, later);
+        let (told, _) = up.want(0b100, 0b111, later);
         assert_eq!(told.map(|told| told & 0b111), Some(0b110), "upward at once");
-        let (told, _) = up.want(0b110, later + GIVE_UP_AFTER);
+        let (told, _) = up.want(0b110, 0b111, later + GIVE_UP_AFTER);
         assert_eq!(told, None, "it was wanted again in time");
+        let mut single = Upstream::default();
+        single.want(0b001, 0b001, t);
+        let (told, _) = single.want(0b001, 0b001, later);
+        assert_eq!(told, None, "there are no others that could be given up");
     }
 
     #[test]
     fn a_layer_that_was_told_to_sleep_can_be_had_and_one_that_does_not_wake_cannot() {
         let t = crate::test_clock();
         let mut up = Upstream::default();
-        up.want(0b001, t);
+        up.want(0b001, 0b111, t);
         let asleep = t + GIVE_UP_AFTER;
-        up.want(0b001, asleep);
+        up.want(0b001, 0b111, asleep);
         assert_eq!(up.asleep(0b111, asleep), 0b110);
         assert_eq!(up.asleep(0b011, asleep), 0b010, "the third never came");
-        up.want(0b101, asleep);
+        up.want(0b101, 0b111, asleep);
         assert_eq!(up.asleep(0b111, asleep), 0b110, "it is waking");
         assert_eq!(up.asleep(0b111, asleep + WAKES_WITHIN), 0b010, "it does not wake");
     }

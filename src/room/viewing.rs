@@ -204,7 +204,7 @@ impl Room {
     }
 
     /// Plans the seats of one member that is here anew, and tells it if anything changed.
-    fn reseat(&mut self, at: usize, now: Instant) {
+    pub(super) fn reseat(&mut self, at: usize, now: Instant) {
         if self.members.get(at).and_then(Option::as_ref).is_none_or(|m| m.key.is_none()) {
             return;
         }
@@ -253,7 +253,9 @@ impl Room {
             for screen in [false, true] {
                 let pair = Pair { member: at, screen };
                 if tracks_of(&self.members, &self.tracks, pair) != [None, None] {
-                    candidates.push(Candidate { pair, spoke: member.spoke, came: member.came });
+                    let shown = self.shown(viewer, pair);
+                    let (spoke, came) = (member.spoke, member.came);
+                    candidates.push(Candidate { pair, shown, spoke, came });
                 }
             }
         }
@@ -261,7 +263,7 @@ impl Room {
     }
 
     /// Compiles who is sent what, so that a packet walks a list.
-    fn rebuild_sinks(&mut self) {
+    pub(super) fn rebuild_sinks(&mut self) {
         let Self { members, tracks, .. } = self;
         self.wishes_untold = true;
         for track in tracks.iter_mut().flatten() {
@@ -331,9 +333,19 @@ impl Room {
                 let Some(layer) = half.forwarder.awaits_keyframe() else { continue };
                 // As long as nothing has come nobody knows which layers there are.
                 let layer = if track.layers.known() == 0 { 0 } else { layer };
-                if !track.is_silent() {
-                    track.asks.want(layer);
-                    waiting = true;
+                if track.is_silent() {
+                    continue;
+                }
+                waiting = true;
+                if track.beginning(&half.forwarder, member.bandwidth(), now).is_some() {
+                    // The next packet brings what came before it.
+                    continue;
+                }
+                match half.forwarder.sends() {
+                    Some(sent) if !half.forwarder.is_stopped() && sent.layer != layer => {
+                        track.asks.hope(layer);
+                    }
+                    _ => track.asks.want(layer),
                 }
             }
         }

@@ -426,10 +426,10 @@ impl Session {
     }
 }
 
-/// Whether only the sending of media makes the engine want to be woken.
+/// Whether only the sending of media, or counting it, makes the engine want to be woken.
 fn is_pacing(reason: Reason) -> bool {
-    use Reason::{BweDelayControl, BweProbeControl, BweProbeEstimator, Pacer};
-    matches!(reason, Pacer(_) | BweDelayControl | BweProbeControl | BweProbeEstimator)
+    use Reason::{BweDelayControl, BweProbeControl, BweProbeEstimator, Pacer, Stats};
+    matches!(reason, Pacer(_) | BweDelayControl | BweProbeControl | BweProbeEstimator | Stats)
 }
 
 /// A datagram whose first bytes have been looked at.

@@ -80,7 +80,7 @@ const IDLE_WAKE: Duration = Duration::from_secs(1);
 /// keyframe; a viewer with more is behind and spared further video. The engine has no limit of
 /// its own; it would raise its rate over the estimate to empty a longer queue within two seconds,
 /// and drown the sound with it.
-const QUEUE: Duration = Duration::from_millis(250);
+const QUEUE: Duration = Duration::from_millis(600);
 const QUEUE_BYTES: u64 = 12_000;
 
 /// What the engine wants after it was polled to its time-out.
@@ -533,20 +533,20 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_holds_a_quarter_of_a_second_and_a_keyframe() {
+    fn the_queue_holds_six_tenths_of_a_second_and_a_keyframe() {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
-        pace.wrote(wrote(93), true);
+        pace.wrote(wrote(225), true);
         assert!(!pace.is_behind());
         pace.wrote(wrote(1), true);
         assert!(pace.is_behind());
-        assert_eq!(pace.rest(pacer(t + us(10), 60), t), None);
+        assert_eq!(pace.rest(pacer(t + us(10), 160), t), None);
         assert!(pace.is_behind(), "not until most of it has left");
         assert_eq!(pace.rest(pacer(t + us(10), 20), t), None);
         assert!(!pace.is_behind());
-        pace.wrote(Written { keyframe: true, ..wrote(200) }, true);
+        pace.wrote(Written { keyframe: true, ..wrote(400) }, true);
         assert!(!pace.is_behind(), "a keyframe always fits");
-        pace.wrote(wrote(94), true);
+        pace.wrote(wrote(230), true);
         assert!(pace.is_behind(), "but not everything after it");
     }
 

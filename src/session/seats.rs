@@ -24,8 +24,8 @@ use crate::wire::sdp::{Direction as Offered, Outline};
 /// instead of what is older, and a viewer's memory is mostly this.
 const RTX_AGE: Duration = Duration::from_secs(1);
 
-/// Most packets kept per video stream, whatever their age.
-pub(super) const RTX_PACKETS: usize = 512;
+/// Most packets kept per video stream, whatever their age: a second of 3 Mbit/s.
+pub(super) const RTX_PACKETS: usize = 384;
 
 /// Most of what is sent that may be retransmission. Above it the engine drops all queued resends;
 /// its default of 0.15 lets a picture stand at 25 % loss.

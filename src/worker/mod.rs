@@ -269,6 +269,10 @@ impl Worker {
             }
             report.tracks_out.audio += occupied.0;
             report.tracks_out.video += occupied.1;
+            let (limited, paused, kept) = room.adapted();
+            report.limited += limited;
+            report.paused += paused;
+            report.kept_bytes += kept;
         }
         let (connected, connecting) = self.sessions.connected();
         report.connected = connected;

@@ -119,6 +119,12 @@ pub struct Report {
     pub tracks_out: ByKind<u32>,
     /// Datagrams' known source addresses.
     pub addresses: u32,
+    /// Viewers that are sent less than they want, as their networks carry no more.
+    pub limited: u32,
+    /// Videos that are not sent to somebody at all, for the same reason.
+    pub paused: u32,
+    /// Bytes that are kept for those who begin to watch.
+    pub kept_bytes: u64,
     /// The share of viewers that is spared video, since the worker cannot keep up.
     pub shed: Share,
     /// What has happened so far.
@@ -139,6 +145,9 @@ impl Report {
             tracks_in: ByKind::default(),
             tracks_out: ByKind::default(),
             addresses: 0,
+            limited: 0,
+            paused: 0,
+            kept_bytes: 0,
             shed: Share::NONE,
             totals: Totals::default(),
         }

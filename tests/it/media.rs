@@ -245,3 +245,47 @@ async fn who_closes_the_peer_connection_has_left_and_is_not_called_slow() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn who_watches_says_what_is_shown_and_everybody_can_ask_what_is_sent_and_why() {
+    let server = TestServer::start("stats").await;
+    let mut people =
+        vec![Person::join(&server, "r", "Ada").await, Person::join(&server, "r", "Kofi").await];
+    until(&mut people, |all| all.iter().all(|p| p.peer.connected), "both media paths").await;
+    let from = now();
+    while people[1].peer.received.len() < 60 {
+        assert!(from.elapsed() < LIMIT, "{} packets came", people[1].peer.received.len());
+        people[0].publish(7).await;
+        people[1].breathe().await;
+    }
+    let camera = people[0].welcome["data"]["me"]["tracks"][1]["id"].clone();
+    people[1].socket.send("stats", json!({})).await;
+    let stats = people[1].socket.next("stats").await;
+    let seat = |stats: &Value| {
+        let seats = stats["seats"].as_array().unwrap().clone();
+        seats.into_iter().find(|seat| seat["trackId"] == camera).unwrap()
+    };
+    assert_eq!(seat(&stats["data"])["reason"], "none", "{stats}");
+    assert_eq!(seat(&stats["data"])["served"]["layer"], 0);
+    assert_eq!(seat(&stats["data"])["wanted"], Value::Null, "nothing was said yet");
+    assert!(stats["data"]["estimate"].as_u64().unwrap() > 100_000);
+
+    people[1].socket.send("intents", json!({ "tracks": [] })).await;
+    people[1].socket.next("ok").await;
+    let all = server.get("/v1/rooms/r/stats").await.json();
+    let kofi = all["participants"].as_array().unwrap().iter();
+    let identity = |p: &&Value| p["identity"] == people[1].welcome["data"]["me"]["identity"];
+    let kofi = kofi.filter(identity).collect::<Vec<_>>();
+    assert_eq!(kofi.len(), 1, "{all}");
+    assert_eq!(seat(kofi[0])["reason"], "notVisible", "{all}");
+    let layers = people[0].socket.next("layers").await;
+    assert_eq!(layers["data"]["trackId"], camera);
+    assert_eq!(layers["data"]["rids"], json!([]), "nobody watches");
+    assert_eq!(server.get("/v1/rooms/none/stats").await.status, 404);
+
+    let many: Vec<Value> =
+        (0..1_025).map(|n| json!({ "trackId": format!("t0-{n}"), "height": 90 })).collect();
+    people[1].socket.send("intents", json!({ "tracks": many })).await;
+    assert_eq!(people[1].socket.next("error").await["data"]["code"], "too-many");
+    server.stop().await;
+}

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use fanlight::config::MediaLimits;
 use fanlight::counts::DropReason;
-use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
-use fanlight::model::Notice;
+use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, TrackId, WorkerId};
+use fanlight::model::{Kind, Notice};
 use fanlight::relay::message::Message;
 use fanlight::session::{Engine, Offer, Session, SessionConfig};
 use fanlight::worker::command::{
@@ -106,7 +106,9 @@ pub struct World {
     pub simulcast: bool,
     /// Packets of each frame that somebody films.
     pub packets_per_frame: usize,
-    links: HashMap<SocketAddr, Link>,
+    /// Which narrow link is before a member, and all that there were.
+    behind: HashMap<SocketAddr, usize>,
+    links: Vec<Link>,
     pub dice: Dice,
     pub stun_replies: usize,
     pub handed_over: usize,
@@ -126,6 +128,12 @@ pub struct World {
     wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     count: u64,
     next: usize,
+}
+
+/// The videos that a member publishes, as its welcome named them.
+fn own_tracks(event: &Event) -> Option<Vec<TrackId>> {
+    let Event::Joined { me, .. } = event else { return None };
+    Some(me.tracks.iter().filter(|t| t.kind == Kind::Video).map(|t| t.id).collect())
 }
 
 impl World {
@@ -154,7 +162,8 @@ impl World {
             weather: Weather::default(),
             simulcast: false,
             packets_per_frame: 3,
-            links: HashMap::new(),
+            behind: HashMap::new(),
+            links: Vec::new(),
             dice: Dice::new(seed),
             stun_replies: 0,
             handed_over: 0,
@@ -339,24 +348,32 @@ impl World {
     /// Puts a link of so many bits per second before a member, with a queue that drops what
     /// would wait longer.
     pub fn narrow(&mut self, n: usize, bps: u64, queue: Duration) {
-        let address = self.members[&n].peer.address;
-        self.links.insert(address, Link { bps, queue, free: self.now, dropped: 0, passed: 0 });
+        self.share(&[n], bps, queue);
+    }
+
+    /// Puts several members behind one link.
+    pub fn share(&mut self, members: &[usize], bps: u64, queue: Duration) {
+        self.links.push(Link { bps, queue, free: self.now, dropped: 0, passed: 0 });
+        for n in members {
+            self.behind.insert(self.members[n].peer.address, self.links.len() - 1);
+        }
     }
 
     /// The share of datagrams that the narrow link before a member dropped.
     pub fn link_loss(&self, n: usize) -> f64 {
-        let link = &self.links[&self.members[&n].peer.address];
+        let link = &self.links[self.behind[&self.members[&n].peer.address]];
         link.dropped as f64 / (link.dropped + link.passed).max(1) as f64
     }
 
     pub fn widen(&mut self, n: usize) {
-        self.links.remove(&self.members[&n].peer.address);
+        self.behind.remove(&self.members[&n].peer.address);
     }
 
     /// When a datagram has passed the link before its receiver; `None` if it was dropped there.
     fn pass_link(&mut self, to: SocketAddr, bytes: usize) -> Option<Instant> {
         let now = self.now;
-        let Some(link) = self.links.get_mut(&to) else { return Some(now) };
+        let link = self.behind.get(&to).copied();
+        let Some(link) = link.and_then(|at| self.links.get_mut(at)) else { return Some(now) };
         let begins = link.free.max(now);
         if begins - now > link.queue {
             link.dropped += 1;
@@ -573,6 +590,15 @@ impl World {
             _ => None,
         };
         self.members[&n].events.iter().filter_map(notice).collect()
+    }
+
+    /// The video track of one member, as another was told of it.
+    pub fn track_of(&self, viewer: usize, publisher: usize) -> TrackId {
+        let seats = &self.members[&viewer].seats;
+        let own: Vec<TrackId> =
+            self.members[&publisher].events.iter().find_map(own_tracks).unwrap();
+        let seated = seats.occupied.iter().map(|(_, track)| *track);
+        seated.rev().find(|track| own.contains(track)).unwrap()
     }
 
     pub fn mark(&self, n: usize) -> u8 {

@@ -1,0 +1,177 @@
+//! The newest keyframe of each layer and what followed it: who joins or changes layers is served
+//! from here, at once, instead of asking the publisher for a keyframe that all others pay for.
+
+use std::time::{Duration, Instant};
+
+use super::layers::MAX_LAYERS;
+use super::packet::Packet;
+
+/// Most packets and bytes of a segment. With more a new keyframe is cheaper; together with [`AGE`]
+/// these bound what a publisher can make the server keep: 1.5 MB per track.
+const PACKETS: usize = 640;
+const BYTES: usize = 512 * 1024;
+
+/// How long after its keyframe a segment is of use: the viewer decodes all of it before it is up to
+/// date.
+const AGE: Duration = Duration::from_millis(2_500);
+
+/// Without a packet for so long a segment has no end to go on from: screen shares send five frames
+/// per second.
+const TAIL: Duration = Duration::from_millis(250);
+
+/// A keyframe and all packets after it, in order.
+#[derive(Clone, Debug, Default)]
+struct Segment {
+    packets: Vec<Packet>,
+    bytes: usize,
+}
+
+/// The newest segment of each layer.
+#[derive(Clone, Debug, Default)]
+pub struct Segments([Segment; MAX_LAYERS]);
+
+impl Segments {
+    /// A packet came.
+    pub fn take(&mut self, packet: &Packet) {
+        let Some(segment) = self.0.get_mut(usize::from(packet.layer)) else { return };
+        if packet.keyframe {
+            segment.clear();
+        } else if segment.packets.first().is_none_or(|first| first.seq >= packet.seq) {
+            return;
+        }
+        segment.insert(packet);
+        if segment.packets.len() > PACKETS || segment.bytes > BYTES {
+            segment.clear();
+        }
+    }
+
+    /// The packets of a layer's segment if it is whole, fresh, and of at most so many bytes.
+    #[must_use]
+    pub fn of(&self, layer: u8, bytes: u64, now: Instant) -> Option<&[Packet]> {
+        let segment = self.0.get(usize::from(layer))?;
+        let (first, last) = (segment.packets.first()?, segment.packets.last()?);
+        let span = last.seq.saturating_sub(first.seq).saturating_add(1);
+        let whole = span == segment.packets.len() as u64;
+        let fresh = now.saturating_duration_since(first.arrived) < AGE;
+        let ends = now.saturating_duration_since(last.arrived) < TAIL;
+        let fits = segment.bytes as u64 <= bytes;
+        (whole && fresh && ends && fits).then_some(&segment.packets)
+    }
+
+    /// Bytes of payload that are kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes))
+    }
+
+    /// Forgets everything: the track was silent on purpose.
+    pub fn forget(&mut self) {
+        self.0.iter_mut().for_each(Segment::clear);
+    }
+}
+
+impl Segment {
+    fn clear(&mut self) {
+        self.packets.clear();
+        self.bytes = 0;
+    }
+
+    /// Puts a packet in its place; one that is there already changes nothing.
+    fn insert(&mut self, packet: &Packet) {
+        let after = self.packets.iter().rposition(|known| known.seq <= packet.seq);
+        let at = match after {
+            Some(at) if self.packets.get(at).is_some_and(|known| known.seq == packet.seq) => return,
+            Some(at) => at.saturating_add(1),
+            None => 0,
+        };
+        self.packets.insert(at, packet.clone());
+        self.bytes = self.bytes.saturating_add(packet.payload.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::forward::packet::Codec;
+    use crate::model::Kind;
+
+    fn packet(seq: u64, keyframe: bool, bytes: usize) -> Packet {
+        let at = crate::test_clock();
+        Packet {
+            kind: Kind::Video,
+            codec: Codec::H264,
+            layer: 1,
+            temporal: 0,
+            sync: false,
+            seq,
+            timestamp: 0,
+            clock_rate: 90_000,
+            marker: true,
+            vp8: None,
+            keyframe,
+            level: None,
+            voice: None,
+            orientation: None,
+            arrived: at,
+            captured: None,
+            wallclock: at,
+            payload: Arc::from(vec![0; bytes]),
+        }
+    }
+
+    fn seqs(segments: &Segments) -> Option<Vec<u64>> {
+        let packets = segments.of(1, u64::MAX, crate::test_clock())?;
+        Some(packets.iter().map(|packet| packet.seq).collect())
+    }
+
+    #[test]
+    fn a_segment_begins_with_a_keyframe_and_is_of_use_while_it_has_no_hole() {
+        let mut segments = Segments::default();
+        segments.take(&packet(1, false, 100));
+        assert_eq!(seqs(&segments), None);
+        segments.take(&packet(2, true, 100));
+        segments.take(&packet(4, false, 100));
+        assert_eq!(seqs(&segments), None, "one is missing");
+        segments.take(&packet(3, false, 100));
+        segments.take(&packet(3, false, 100));
+        segments.take(&packet(1, false, 100));
+        assert_eq!(seqs(&segments), Some(vec![2, 3, 4]));
+        segments.take(&packet(9, true, 100));
+        assert_eq!(seqs(&segments), Some(vec![9]), "a newer keyframe");
+        segments.forget();
+        assert_eq!(seqs(&segments), None);
+    }
+
+    #[test]
+    fn a_segment_is_old_after_a_while_and_may_be_too_large_for_a_viewer() {
+        let mut segments = Segments::default();
+        segments.take(&packet(1, true, 1_000));
+        let t = crate::test_clock();
+        assert!(segments.of(1, 1_000, t).is_some());
+        assert!(segments.of(1, 999, t).is_none());
+        assert!(segments.of(1, 1_000, t + TAIL).is_none(), "it has no end");
+        let late = Packet { arrived: t + AGE, ..packet(2, false, 0) };
+        segments.take(&late);
+        assert!(segments.of(1, 1_000, t + AGE).is_none());
+        assert!(segments.of(0, 1_000, t).is_none(), "another layer");
+    }
+
+    #[test]
+    fn a_segment_over_the_limits_is_given_up_until_the_next_keyframe() {
+        let mut segments = Segments::default();
+        segments.take(&packet(0, true, 10));
+        for seq in 1..PACKETS as u64 {
+            segments.take(&packet(seq, false, 10));
+        }
+        assert_eq!(seqs(&segments).map(|seqs| seqs.len()), Some(PACKETS));
+        segments.take(&packet(PACKETS as u64, false, 10));
+        assert_eq!(seqs(&segments), None);
+        segments.take(&packet(5_000, true, BYTES));
+        assert_eq!(segments.bytes(), BYTES);
+        assert!(seqs(&segments).is_some());
+        segments.take(&packet(5_001, false, 1));
+        assert_eq!(seqs(&segments), None);
+    }
+}

@@ -33,6 +33,7 @@ impl KeyframeAsks {
 
     /// Somebody who sees another layer would like this one.
     pub fn hope(&mut self, layer: u8) {
+        let layer = if self.shared { 0 } else { layer };
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
             wanted.get_or_insert(EVERY_BETTER);
         }
@@ -41,7 +42,7 @@ impl KeyframeAsks {
     /// A keyframe of all layers came, and one will begin all of them from now on.
     pub fn all_came(&mut self) {
         self.shared = true;
-        self.wanted = [false; MAX_LAYERS];
+        self.wanted = [None; MAX_LAYERS];
     }
 
     /// A keyframe of `layer` came: nobody waits any more.

@@ -4,9 +4,11 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests' own")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::frames::Frame;
 use super::packet::{Codec, Pictures};
+use super::segment::Segments;
 use super::*;
 use crate::wire::descriptor::Descriptor;
 use crate::wire::vp9::Vp9;
@@ -59,6 +61,7 @@ impl Recording {
             packet.seq = u64::try_from(packets.len()).unwrap();
             packet.timestamp = timestamp;
             packet.marker = fields[2] == "1";
+            packet.descriptor = Some(bytes(fields[5]).into());
             packets.push((packet, descriptor));
         }
         // It ends within a picture.
@@ -67,13 +70,76 @@ impl Recording {
         Self { name, packets }
     }
 
+    /// Three simulcast layers of AV1, whose frames are counted together.
+    fn simulcast() -> Self {
+        let name = "av1-simulcast";
+        let text = include_str!("../../tests/fixtures/descriptors/av1-simulcast.txt");
+        let (mut structures, mut packets) = (BTreeMap::new(), Vec::new());
+        for (line, n) in text.lines().filter(|line| !line.starts_with('#')).zip(0u64..) {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let layer = ["q", "h", "f"].iter().position(|rid| *rid == fields[3]).unwrap();
+            let (payload, raw) = (bytes(fields[4]), bytes(fields[5]));
+            let (descriptor, brought) = Descriptor::parse(&raw, structures.get(&layer)).unwrap();
+            structures.extend(brought.map(|structure| (layer, structure)));
+            let before = packets
+                .iter()
+                .filter(|(packet, _): &&(Packet, _)| usize::from(packet.layer) == layer);
+            let packet = Packet {
+                layer: u8::try_from(layer).unwrap(),
+                stacked: false,
+                seq: 1_000 * (u64::try_from(layer).unwrap() + 1) + before.count() as u64,
+                timestamp: fields[1].parse().unwrap(),
+                marker: fields[2] == "1",
+                descriptor: Some(raw.into()),
+                arrived: crate::test_clock() + Duration::from_millis(n * 10),
+                ..of_av1(&payload, &descriptor)
+            };
+            packets.push((packet, descriptor));
+        }
+        Self { name, packets }
+    }
+
+    /// Nothing is missing in the numbers under which frames were sent.
+    fn check_numbers(&self, sent: &Sent) {
+        let (mut frames, mut pictures) = (BTreeSet::new(), BTreeSet::new());
+        for (next, (at, numbers)) in (0u64..).zip(sent) {
+            let (packet, descriptor) = &self.packets[*at];
+            assert_eq!(numbers.seq, next, "{}: a hole", self.name);
+            let frame = numbers.frame.unwrap();
+            for back in descriptor.references.as_slice() {
+                assert!(frames.contains(&frame.wrapping_sub(*back)), "{}: {frame}", self.name);
+            }
+            assert!(frames.last().is_none_or(|last| *last <= frame), "{}: {frame}", self.name);
+            frames.insert(frame);
+            let Pictures::Vp9(vp9) = packet.pictures else { continue };
+            let id = numbers.pictures.and_then(|ids| ids.picture_id).or(vp9.picture_id).unwrap();
+            let leans = vp9.references.iter().filter(|back| **back > 0);
+            for back in leans {
+                assert!(pictures.contains(&(id - u16::from(*back), vp9.spatial)), "{}", self.name);
+            }
+            let lower = (id, vp9.spatial.and_then(|spatial| spatial.checked_sub(1)));
+            assert!(!vp9.inter_layer || pictures.contains(&lower), "{}: {id}", self.name);
+            pictures.insert((id, vp9.spatial));
+        }
+    }
+
     /// Sends it to a viewer that is given `target` of each packet's place.
-    fn watch(&self, mut target: impl FnMut(usize) -> Target) -> Sent {
+    fn watch(&self, target: impl FnMut(usize) -> Target) -> Sent {
         let mut forwarder = Forwarder::new(Kind::Video, 0);
         forwarder.assign();
         forwarder.open();
+        self.watch_on(&mut forwarder, 0, target)
+    }
+
+    /// The same from a place on.
+    fn watch_on(
+        &self,
+        forwarder: &mut Forwarder,
+        from: usize,
+        mut target: impl FnMut(usize) -> Target,
+    ) -> Sent {
         let mut sent = Vec::new();
-        for (at, (packet, _)) in self.packets.iter().enumerate() {
+        for (at, (packet, _)) in self.packets.iter().enumerate().skip(from) {
             forwarder.aim(Some(target(at)));
             if let Verdict::Send(numbers) = forwarder.offer(packet, packet.arrived) {
                 sent.push((at, numbers));
@@ -98,9 +164,7 @@ impl Recording {
     /// Nothing is missing of what was sent, and a viewer can tell.
     fn check(&self, sent: &Sent) {
         let name = self.name;
-        for (next, (_, numbers)) in (0u64..).zip(sent) {
-            assert_eq!(numbers.seq, next, "{name}: a hole");
-        }
+        self.check_numbers(sent);
         let frames = self.frames(sent);
         let places: BTreeSet<usize> = sent.iter().map(|(at, _)| *at).collect();
         for (at, (_, frame)) in self.packets.iter().enumerate() {
@@ -259,5 +323,43 @@ fn what_comes_in_another_order_closes_up_all_the_same() {
         assert_eq!(frames, recording.within(target));
         let seqs: BTreeSet<u64> = sent.iter().map(|(_, numbers)| numbers.seq).collect();
         assert_eq!(seqs.len(), sent.len(), "each number once");
+    }
+}
+
+#[test]
+fn who_comes_later_begins_with_what_came_before_and_goes_on_from_there() {
+    for recording in all() {
+        for target in targets() {
+            let mut segments = Segments::default();
+            recording.packets[..20].iter().for_each(|(packet, _)| segments.take(packet));
+            let mut forwarder = Forwarder::new(Kind::Video, 0);
+            forwarder.assign();
+            forwarder.open();
+            forwarder.aim(Some(target));
+            let now = crate::test_clock();
+            let before = segments.of(target.layer, u64::MAX, now).unwrap();
+            assert_eq!(before.len(), 20, "all layers of the stream");
+            let begun = forwarder.begin_with(before, now);
+            let place = |packet: &Packet| usize::try_from(packet.seq).unwrap();
+            let mut sent: Sent =
+                begun.into_iter().map(|(packet, numbers)| (place(packet), numbers)).collect();
+            sent.extend(recording.watch_on(&mut forwarder, 20, |_| target));
+            recording.check(&sent);
+            assert_eq!(recording.frames(&sent), recording.within(target), "{}", recording.name);
+        }
+    }
+}
+
+#[test]
+fn simulcast_layers_whose_frames_are_counted_together_are_joined_without_a_seam() {
+    let recording = Recording::simulcast();
+    for target in targets() {
+        let sent = recording.watch(|_| target);
+        recording.check_numbers(&sent);
+        let first = sent.iter().position(|(at, _)| recording.packets[*at].0.layer == target.layer);
+        let own = sent.iter().skip(first.unwrap()).map(|(at, _)| &recording.packets[*at].0);
+        assert!(own.clone().all(|packet| packet.layer == target.layer));
+        assert!(own.clone().all(|packet| packet.temporal <= target.temporal));
+        assert!(own.count() > 3);
     }
 }

@@ -164,8 +164,9 @@ impl Rewriter {
         }
         let step = room.checked_div(frames.saturating_add(1)).unwrap_or(1).clamp(1, REPLAY_STEP);
         let ids = |packet: &Packet| {
-            let vp8 = packet.vp8;
-            vp8.map_or((0, 0), |vp8| (vp8.picture_id.unwrap_or(0), vp8.tl0.unwrap_or(0)))
+            let pictures = &packet.pictures;
+            let frame = packet.frame_number().unwrap_or(0);
+            (pictures.id().unwrap_or(0), pictures.tl0().unwrap_or(0), frame)
         };
         let (old, new) = (ids(last), ids(first));
         binding.first_in = first.seq;
@@ -174,6 +175,7 @@ impl Rewriter {
         if before.is_some() {
             binding.picture = binding.picture.wrapping_add(old.0.wrapping_sub(new.0));
             binding.tl0 = binding.tl0.wrapping_add(old.1.wrapping_sub(new.1));
+            binding.frame = binding.frame.wrapping_add(old.2.wrapping_sub(new.2));
         }
         binding.replay = Some(Replay {
             until: last.seq,
@@ -224,6 +226,8 @@ impl Rewriter {
     pub fn thin(&mut self, packet: &Packet) {
         if let Some(binding) = self.binding.as_mut().filter(|b| packet.seq > b.last_in) {
             binding.thin(packet);
+            // Frames from before now were counted with it.
+            binding.timestamp_of(packet);
         }
     }
 

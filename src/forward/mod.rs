@@ -283,6 +283,4 @@ impl Forwarder {
 }
 
 #[cfg(test)]
-mod recorded;
-#[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::forward::packet::{Codec, Pictures};
 
+mod recorded;
+
 fn at(ms: u64) -> Instant {
     crate::test_clock() + Duration::from_millis(ms)
 }

@@ -17,6 +17,7 @@ mod adapting;
 mod decoder;
 mod hostile;
 mod joining;
+mod layers;
 mod loss;
 mod messages;
 mod pace;

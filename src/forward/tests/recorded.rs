@@ -1,15 +1,13 @@
 //! Forwarding of layers that build on each other, over what browsers sent: see
 //! `tests/fixtures/descriptors/README.md`. What leans on what is taken from the descriptors.
 
-#![expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests' own")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::frames::Frame;
-use super::packet::{Codec, Pictures};
-use super::segment::Segments;
-use super::*;
+use crate::forward::frames::Frame;
+use crate::forward::packet::{Codec, Packet, Pictures};
+use crate::forward::segment::Segments;
+use crate::forward::*;
 use crate::wire::descriptor::Descriptor;
 use crate::wire::vp9::Vp9;
 use crate::wire::{av1, vp9};
@@ -18,7 +16,7 @@ macro_rules! recording {
     ($name:literal) => {
         Recording::read(
             $name,
-            include_str!(concat!("../../tests/fixtures/descriptors/", $name, ".txt")),
+            include_str!(concat!("../../../tests/fixtures/descriptors/", $name, ".txt")),
         )
     };
 }
@@ -73,7 +71,7 @@ impl Recording {
     /// Three simulcast layers of AV1, whose frames are counted together.
     fn simulcast() -> Self {
         let name = "av1-simulcast";
-        let text = include_str!("../../tests/fixtures/descriptors/av1-simulcast.txt");
+        let text = include_str!("../../../tests/fixtures/descriptors/av1-simulcast.txt");
         let (mut structures, mut packets) = (BTreeMap::new(), Vec::new());
         for (line, n) in text.lines().filter(|line| !line.starts_with('#')).zip(0u64..) {
             let fields: Vec<&str> = line.split(' ').collect();

@@ -2,7 +2,7 @@
 //! negotiates the dependency descriptor, to one that reads it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
 use fanlight::model::Intent;
@@ -20,9 +20,9 @@ use crate::world::{Member, World};
 /// A descriptor's bytes beside a packet.
 struct Raw(Vec<u8>);
 
-/// The extension as a browser has it; keeps what comes.
-#[derive(Clone, Debug, Default)]
-struct Kept(Arc<Mutex<Vec<Vec<u8>>>>);
+/// The extension as a browser has it; passes on what comes.
+#[derive(Debug)]
+struct Kept(Sender<Vec<u8>>);
 
 impl ExtensionSerializer for Kept {
     fn write_to(&self, buf: &mut [u8], values: &ExtensionValues) -> usize {
@@ -32,8 +32,7 @@ impl ExtensionSerializer for Kept {
     }
 
     fn parse_value(&self, buf: &[u8], _: &mut ExtensionValues) -> bool {
-        self.0.lock().unwrap().push(buf.to_vec());
-        true
+        self.0.send(buf.to_vec()).is_ok()
     }
 
     fn is_video(&self) -> bool {
@@ -94,17 +93,17 @@ fn open(world: &World, n: usize, sdp: &str, nid: u64, tracks: Vec<NewTrack>) -> 
 }
 
 /// Somebody who offers one video codec and the extension.
-fn join(world: &mut World, n: usize, codec: Codec, wishes: Wishes) -> Kept {
+fn join(world: &mut World, n: usize, codec: Codec, wishes: Wishes) -> Receiver<Vec<u8>> {
     let address = SocketAddr::from(([10, 0, 1, u8::try_from(n).unwrap()], 40_000));
     let mut peer = Peer::new(address, world.now);
-    let kept = Kept::default();
+    let (keeps, kept) = channel();
     peer.rtc = Rtc::builder()
         .set_rtp_mode(true)
         .clear_codecs()
         .enable_opus(true, false)
         .enable_vp9(codec == Codec::Vp9)
         .enable_av1(codec == Codec::Av1)
-        .set_extension(12, Extension::with_serializer(URI, kept.clone()))
+        .set_extension(12, Extension::with_serializer(URI, Kept(keeps)))
         .build(world.now);
     peer.rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
     peer.height = Some(540);
@@ -180,8 +179,7 @@ fn watch(codec: Codec, text: &str, height: u16) -> (Vec<Received>, Vec<Vec<u8>>)
     // A probe for more bandwidth can be a packet sent once more.
     received.sort_by_key(|packet| packet.seq);
     received.dedup_by_key(|packet| packet.seq);
-    let kept = std::mem::take(&mut *kept.0.lock().unwrap());
-    (received, kept)
+    (received, kept.try_iter().collect())
 }
 
 /// What stands behind the running number of a VP9 picture; AV1 has something else there.

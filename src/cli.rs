@@ -44,6 +44,9 @@ pub struct Cli {
     /// Packets per second of a room at one media thread before it takes others too
     #[arg(long, env = "FANLIGHT_ROOM_PACKETS", hide = true, default_value_t = MediaLimits::default().room_packets, value_parser = clap::value_parser!(u32).range(1..))]
     room_packets: u32,
+    /// Microphones that are heard in a large room beside the dominant speaker's; 0: all
+    #[arg(long, env = "FANLIGHT_LOUDEST", hide = true, default_value_t = MediaLimits::default().loudest)]
+    loudest: u8,
     /// Level, or module=level,… to log
     #[arg(long, env = "FANLIGHT_LOG", hide_env = true, default_value = "info,str0m=error")]
     log: String,
@@ -84,7 +87,11 @@ impl Cli {
             workers: self.workers.unwrap_or_else(|| u8::try_from(cores).unwrap_or(1)),
             domains: self.domain.iter().map(|name| name.to_ascii_lowercase()).collect(),
             origins: self.origin.iter().map(|o| o.trim_end_matches('/').to_owned()).collect(),
-            media: MediaLimits { room_packets: self.room_packets, ..MediaLimits::default() },
+            media: MediaLimits {
+                room_packets: self.room_packets,
+                loudest: self.loudest,
+                ..MediaLimits::default()
+            },
             doors: DoorLimits::default(),
         }
     }

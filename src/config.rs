@@ -25,6 +25,9 @@ pub struct MediaLimits {
     /// are placed on other workers. About half of what a core can send: the other rooms of the
     /// worker need room too, and who is there already goes on growing.
     pub room_packets: u32,
+    /// Microphones that are heard in a large room beside the dominant speaker's; 0: all of them.
+    /// More than four voices at a time are noise to a listener, and cost him bandwidth.
+    pub loudest: u8,
 }
 
 impl Default for MediaLimits {
@@ -38,6 +41,7 @@ impl Default for MediaLimits {
             data_bytes: 64 * 1024,
             data_patience: Duration::from_secs(15),
             room_packets: 60_000,
+            loudest: 3,
         }
     }
 }

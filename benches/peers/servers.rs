@@ -113,7 +113,16 @@ fn prepare(kind: Kind, port: u16, folder: &Path) -> anyhow::Result<Command> {
     match kind {
         Kind::Fanlight => {
             command.arg(env!("CARGO_BIN_EXE_fanlight"));
-            command.args(["--bind", "127.0.0.1", "--log", "warn", "--port", &port.to_string()]);
+            command.args([
+                "--bind",
+                "127.0.0.1",
+                "--log",
+                "warn",
+                "--loudest",
+                "0",
+                "--port",
+                &port.to_string(),
+            ]);
             command.arg("--data-dir").arg(folder);
         }
         Kind::Janus => {

@@ -71,6 +71,8 @@ pub struct Forwarder {
     stacked: bool,
     selector: Selector,
     rewriter: Rewriter,
+    /// Sound was left out on purpose since the last packet that was sent.
+    left_out: bool,
 }
 
 impl Forwarder {
@@ -85,6 +87,7 @@ impl Forwarder {
             stacked: false,
             selector: Selector::default(),
             rewriter: Rewriter::new(first_seq),
+            left_out: false,
         }
     }
 
@@ -116,6 +119,12 @@ impl Forwarder {
             self.state = State::Starting;
         }
         self.selector = Selector::default();
+    }
+
+    /// The source's sound is left out from now on, on purpose: when it goes on, what was not sent
+    /// leaves no hole.
+    pub fn leave_out(&mut self) {
+        self.left_out = true;
     }
 
     /// Says what of a video is to be sent from now on, `None`: nothing. Whether that changed.
@@ -251,7 +260,9 @@ impl Forwarder {
                 if self.state == State::Starting {
                     self.rewriter.start(packet, now);
                     self.state = State::Flowing;
+                    self.left_out = false;
                 }
+                self.left_out = self.left_out && !self.rewriter.close_up(packet);
             }
             (Kind::Video, None) => return Verdict::Drop(DropReason::Paused),
             (Kind::Video, Some(target)) => match self.selector.step(packet, target) {

@@ -231,6 +231,19 @@ impl Rewriter {
         }
     }
 
+    /// The source goes on with this packet, and whatever it sent since the last one that went out was
+    /// left out on purpose: the packet follows that one. Whether it is newer than that.
+    pub fn close_up(&mut self, packet: &Packet) -> bool {
+        let Some(binding) = self.binding.as_mut() else { return false };
+        if packet.seq <= binding.last_in {
+            return false;
+        }
+        if !binding.jumps_to(packet) {
+            binding.close_up(packet);
+        }
+        true
+    }
+
     /// The numbers of a packet of the source that began last.
     ///
     /// # Errors
@@ -240,12 +253,7 @@ impl Rewriter {
         if packet.seq < binding.first_in {
             return Err(DropReason::TooOld);
         }
-        let jumped = {
-            let ahead = packet.seq.saturating_sub(binding.last_in);
-            let clock = rtp_since(packet.timestamp, binding.last_timestamp_in).unsigned_abs();
-            ahead > HOLE || clock > packet.clock_rate.saturating_mul(JUMP_SECONDS)
-        };
-        if jumped {
+        if binding.jumps_to(packet) {
             // Only forwards: a packet from before the jump has nowhere to go.
             if packet.seq < binding.last_in {
                 return Err(DropReason::TooOld);
@@ -289,6 +297,29 @@ impl Rewriter {
 }
 
 impl Binding {
+    /// Whether a packet is a new beginning, and not the next or a late one.
+    fn jumps_to(&self, packet: &Packet) -> bool {
+        let ahead = packet.seq.saturating_sub(self.last_in);
+        let clock = rtp_since(packet.timestamp, self.last_timestamp_in).unsigned_abs();
+        ahead > HOLE || clock > packet.clock_rate.saturating_mul(JUMP_SECONDS)
+    }
+
+    /// Leaves everything between the newest packet and this one out.
+    fn close_up(&mut self, packet: &Packet) {
+        let from = self.last_in.saturating_add(1);
+        let [newest, ..] = self.runs;
+        let packets = newest.packets.saturating_add(packet.seq.saturating_sub(from));
+        if packets == newest.packets {
+            return;
+        }
+        self.runs.rotate_right(1);
+        if let Some(run) = self.runs.first_mut() {
+            // Nobody saw their timestamps: that of the packet before them stands for them.
+            let (first, last) = (self.last_timestamp_in, self.last_timestamp_in);
+            *run = Run { from, to: packet.seq, packets, first, last, ..newest };
+        }
+    }
+
     /// Notes that a packet goes out.
     fn note(&mut self, packet: &Packet) -> Result<(), DropReason> {
         if packet.seq > self.last_in {

@@ -210,3 +210,43 @@ fn after_a_mute_video_begins_anew_with_a_keyframe() {
     assert_eq!(between, Verdict::Drop(DropReason::AwaitsKeyframe));
     assert_eq!(sent(forwarder.offer(&vp9(0, 10, true), at(950))), 1);
 }
+
+/// Sound: its number, and 20 ms for each.
+fn sound(seq: u64) -> Packet {
+    let timestamp = u32::try_from(seq).unwrap() * 960;
+    let time = at(seq * 20);
+    Packet {
+        timestamp,
+        clock_rate: 48_000,
+        arrived: time,
+        wallclock: time,
+        ..packet(Codec::Opus, 0, seq, false)
+    }
+}
+
+#[test]
+fn sound_that_was_left_out_leaves_no_hole_and_the_clock_goes_on() {
+    let mut forwarder = Forwarder::new(Kind::Audio, 0);
+    forwarder.assign();
+    forwarder.open();
+    let offer = |forwarder: &mut Forwarder, seq| {
+        let packet = sound(seq);
+        match forwarder.offer(&packet, packet.arrived) {
+            Verdict::Send(numbers) => Some((numbers.seq, numbers.timestamp)),
+            Verdict::Drop(_) => None,
+        }
+    };
+    assert_eq!(offer(&mut forwarder, 10), Some((0, 9_600)));
+    assert_eq!(offer(&mut forwarder, 12), Some((2, 11_520)), "what was lost leaves a hole");
+    forwarder.leave_out();
+    assert_eq!(offer(&mut forwarder, 11), Some((1, 10_560)), "a late one fills it");
+    assert_eq!(offer(&mut forwarder, 60), Some((3, 57_600)), "left out: no hole");
+    assert_eq!(offer(&mut forwarder, 59), None, "nor a place for what comes late of it");
+    assert_eq!(offer(&mut forwarder, 62), Some((5, 59_520)), "lost since then");
+    forwarder.leave_out();
+    // After a minute the source's clock may have stopped; time has not.
+    assert_eq!(offer(&mut forwarder, 3_062), Some((6, 59_520 + 3_000 * 960)));
+    forwarder.leave_out();
+    forwarder.restart();
+    assert_eq!(offer(&mut forwarder, 3_070), Some((7, 59_520 + 3_008 * 960)), "muted meanwhile");
+}

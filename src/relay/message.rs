@@ -123,6 +123,8 @@ pub struct Snapshot {
     pub members: Vec<(SessionId, WorkerId, ParticipantInfo)>,
     /// Who speaks.
     pub speaking: Arc<[Speaker]>,
+    /// Who is heard; `None`: everybody.
+    pub heard: Option<Arc<[SessionId]>>,
 }
 
 /// Something that happened in a room. All copies of a room apply the same entries in the same order.
@@ -140,6 +142,8 @@ pub enum Entry {
     Left(SessionId, Reason),
     /// Who speaks now, loudest first.
     Speakers(Arc<[Speaker]>),
+    /// Whose microphones are heard from now on; `None`: everybody's.
+    Heard(Option<Arc<[SessionId]>>),
 }
 
 /// A letter, from whom, and where to.

@@ -106,6 +106,16 @@ impl Member {
         }
     }
 
+    /// The members of whose tracks this viewer has pinned one.
+    pub(super) fn pinned(&self, tracks: &[Option<Track>]) -> Vec<usize> {
+        let pinned = self.adapting.intents.iter().flatten().filter(|intent| intent.pinned);
+        let track = |intent: &Intent| {
+            let is = |track: &&Track| track.info.id == intent.track;
+            tracks.iter().flatten().find(is)
+        };
+        pinned.filter_map(track).map(|track| track.publisher).collect()
+    }
+
     /// The height at which this viewer shows a track, if it has said so, and how many rungs of the
     /// track's ladder are of use to it.
     pub(super) fn wants(&self, track: &Track, ladder: &Ladder) -> (Option<u16>, usize) {
@@ -163,7 +173,7 @@ impl Member {
     fn sound(&self, tracks: &[Option<Track>]) -> u64 {
         let track = |seat: &super::viewing::Seat| {
             let slot = seat.half(Kind::Audio).slot()?;
-            tracks.get(slot)?.as_ref().filter(|track| !track.is_silent())
+            tracks.get(slot)?.as_ref().filter(|track| !track.is_silent() && !track.quiet)
         };
         let rate = |track: &Track| track.layers.ladder(1).rungs().last().map_or(0, |rung| rung.bps);
         let rates = self.seats.iter().filter_map(track).map(|track| rate(track).min(SOUND));
@@ -219,8 +229,12 @@ impl Room {
     /// A viewer says what its page shows: all of it, each time.
     pub fn intend(&mut self, key: MemberKey, intents: Vec<Intent>, now: Instant) {
         let Some((at, _)) = self.member(key) else { return };
-        if let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) {
-            member.adapting.intents = Some(intents);
+        let Some(member) = self.members.get_mut(at).and_then(Option::as_mut) else { return };
+        let before = member.pinned(&self.tracks);
+        member.adapting.intents = Some(intents);
+        if member.pinned(&self.tracks) != before {
+            member.leave_out_sound();
+            self.rebuild_sinks();
         }
         self.reseat(at, now);
         self.rebuild_sinks();

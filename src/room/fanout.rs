@@ -20,6 +20,8 @@ pub struct Sink {
     pub member: usize,
     /// Its seat.
     pub seat: SeatIndex,
+    /// The viewer hears its publisher even if others do not.
+    pub pinned: bool,
 }
 
 /// Those who watch, as the worker lends them to a room while it walks a track's sinks.
@@ -154,9 +156,10 @@ impl Room {
             return watchers.dropped(DropReason::Muted, packets.len());
         }
         let changed = track.note(packets, now);
+        let quiet = track.holds_back(packets, watchers, now);
         let mut passed = Vec::with_capacity(packets.len());
         let mut needed = 0;
-        for sink in &track.sinks {
+        for sink in track.sinks.iter().filter(|sink| !quiet || sink.pinned) {
             let Some(member) = self.members.get_mut(sink.member).and_then(Option::as_mut) else {
                 continue;
             };
@@ -212,9 +215,14 @@ impl Room {
         let voice = track.filter(|track| track.info.source == Source::Microphone);
         // The worker of the publisher listens for all.
         let voice = voice.filter(|_| last.far.is_none());
-        if let Some(publisher) = voice.map(|track| track.publisher) {
-            for level in packets.iter().filter_map(|passing| passing.packet.level) {
-                self.hear(publisher, level, now);
+        if let Some((publisher, quiet)) = voice.map(|track| (track.publisher, track.quiet)) {
+            for Passing { packet, .. } in packets {
+                if let Some(level) = self.level_of(packet) {
+                    self.hear(publisher, level, now);
+                }
+            }
+            if quiet {
+                self.speak_up(publisher, now);
             }
         }
         self.note_codec(last.slot.0, last.packet.codec);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::adapting::Adapting;
 use super::explaining::Told;
+use super::floor::PreRoll;
 use super::speakers::EVERY;
 use super::upstream::Upstream;
 use super::{
@@ -39,6 +40,7 @@ impl Room {
         self.take_in(new);
         self.events.push_back(RoomEvent::Notice { cause, notice });
         self.reseat_all(now);
+        self.open_floor(now);
     }
 
     /// Becomes the room as it is at its home; nobody is told.
@@ -47,6 +49,7 @@ impl Room {
         self.members.clear();
         self.tracks.clear();
         self.events.clear();
+        self.heard = snapshot.heard;
         for (session, at, info) in snapshot.members {
             self.take_in(NewMember { session, at, key: None, info, lines: Vec::new() });
         }
@@ -61,6 +64,7 @@ impl Room {
             created_at: self.created_at,
             members: self.in_order().into_iter().map(member).collect(),
             speaking: self.speaking.clone(),
+            heard: self.heard(),
         }
     }
 
@@ -102,11 +106,15 @@ impl Room {
     }
 
     fn put_track(&mut self, publisher: usize, info: TrackInfo, line: u8) {
+        let member = self.members.get(publisher).and_then(Option::as_ref);
+        let quiet = member.is_some_and(|m| self.begins_quiet(info.source, m.session));
         let track = Track {
             info,
             publisher,
             line,
             held: false,
+            quiet,
+            pre_roll: PreRoll::default(),
             codec: None,
             sinks: Vec::new(),
             outlets: Vec::new(),
@@ -132,6 +140,7 @@ impl Room {
         self.put_track(at, info, line);
         self.events.push_back(RoomEvent::Notice { cause: session, notice });
         self.reseat_all(now);
+        self.open_floor(now);
     }
 
     /// A member took a track away. The others are told.
@@ -147,6 +156,7 @@ impl Room {
         let notice = Notice::Unpublished { identity, track: id };
         self.events.push_back(RoomEvent::Notice { cause: session, notice });
         self.reseat_all(now);
+        self.open_floor(now);
         self.look_soon(now);
     }
 
@@ -171,6 +181,7 @@ impl Room {
             Notice::TrackUpdated { identity: member.identity.clone(), track: track.info.clone() };
         events.push_back(RoomEvent::Notice { cause: session, notice });
         self.restart_sinks(slot, now);
+        self.open_floor(now);
         self.adapt_all(now);
         self.look_soon(now);
     }
@@ -206,6 +217,7 @@ impl Room {
         if self.is_empty() {
             self.empty_since = Some(now);
         }
+        self.open_floor(now);
         self.look_soon(now);
     }
 
@@ -245,6 +257,9 @@ impl Room {
             let at = self.by_session(*session);
             if let Some(member) = at.and_then(|at| self.members.get_mut(at)?.as_mut()) {
                 member.voice.set(*level, now);
+            }
+            if let Some(at) = at {
+                self.speak_up(at, now);
             }
         }
         self.look_soon(now);

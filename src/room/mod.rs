@@ -9,6 +9,7 @@ mod adapting;
 pub mod allocation;
 pub mod explaining;
 pub mod fanout;
+pub mod floor;
 pub mod log;
 pub mod messages;
 mod network;
@@ -33,6 +34,7 @@ use crate::relay::outlet::Outlet;
 use adapting::Adapting;
 use explaining::Told;
 use fanout::Sink;
+use floor::{Floor, PreRoll, Who};
 use messages::Outbox;
 use speakers::Voice;
 use upstream::Upstream;
@@ -79,6 +81,8 @@ pub enum RoomEvent {
     Speakers(Arc<[Speaker]>),
     /// The home has decided who speaks; every copy of the room is to learn it.
     Decided(Arc<[Speaker]>),
+    /// The home has decided who is heard (`None`: everybody); every copy of the room is to learn it.
+    Heard(Option<Arc<[SessionId]>>),
     /// How loud members here are, for the home to decide.
     Levels(Vec<(SessionId, f32)>),
     /// A publisher is to be asked for a keyframe.
@@ -215,6 +219,9 @@ struct Track {
     line: u8,
     /// The publisher asked for silence; it is not in the room's order yet.
     held: bool,
+    /// It is a microphone that is not heard.
+    quiet: bool,
+    pre_roll: PreRoll,
     codec: Option<Codec>,
     sinks: Vec<Sink>,
     outlets: Vec<Outlet>,
@@ -258,6 +265,10 @@ pub struct Room {
     serial: u64,
     look: Option<Instant>,
     speaking: Arc<[Speaker]>,
+    /// Who is heard, in this copy; `None`: everybody.
+    heard: Option<Arc<[SessionId]>>,
+    /// Who is to be heard, at home.
+    floor: Floor,
     ask_at: Option<Instant>,
     adapt_at: Option<Instant>,
     upstream_at: Option<Instant>,
@@ -277,6 +288,8 @@ pub struct RoomConfig {
     pub created_at: u64,
     /// Most seat pairs of a member.
     pub max_seats: u8,
+    /// Microphones that are heard in a large room beside the dominant speaker's; 0: all of them.
+    pub loudest: u8,
     /// Where the sequence numbers of its outgoing streams begin.
     pub first_seq: u16,
 }
@@ -302,6 +315,8 @@ impl Room {
             serial: 0,
             look: None,
             speaking: Arc::from([]),
+            heard: None,
+            floor: Floor::new(config.loudest),
             ask_at: None,
             adapt_at: None,
             upstream_at: None,
@@ -457,14 +472,23 @@ impl Room {
 
     /// Decides who speaks, and says so if it changed.
     fn look_for_speakers(&mut self, now: Instant) {
-        let mut speaking = Vec::new();
-        for member in self.members.iter_mut().flatten() {
+        let (mut speaking, mut voices) = (Vec::new(), Vec::new());
+        for (at, member) in self.members.iter_mut().enumerate() {
+            let Some(member) = member else { continue };
             if member.voice.decide(now) {
                 let level = member.voice.level();
                 speaking.push(Speaker { identity: member.identity.clone(), level });
+                voices.push((Who { member: at, session: member.session }, member.voice));
             }
         }
+        self.look_at_floor(&voices, now);
+        let (members, dominant) = (&self.members, self.floor.dominant());
+        let dominates = |speaker: &Speaker| {
+            let is = |m: &&Member| Some(m.session) == dominant;
+            members.iter().flatten().find(is).is_some_and(|m| m.identity == speaker.identity)
+        };
         speaking.sort_by(|a, b| b.level.total_cmp(&a.level));
+        speaking.sort_by_key(|speaker| !dominates(speaker));
         if !speaking.is_empty() {
             self.look_soon(now);
         }

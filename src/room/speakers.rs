@@ -33,11 +33,13 @@ pub struct Voice {
     heard: Option<Instant>,
     loud: Option<Instant>,
     speaking: bool,
+    /// Who decides was told that it is loud.
+    told: bool,
 }
 
 impl Default for Voice {
     fn default() -> Self {
-        Self { mean: SILENCE, heard: None, loud: None, speaking: false }
+        Self { mean: SILENCE, heard: None, loud: None, speaking: false, told: false }
     }
 }
 
@@ -46,8 +48,7 @@ impl Voice {
     pub fn hear(&mut self, level: i8, now: Instant) {
         let level = f32::from(level.clamp(-127, 0));
         let weight = if level > self.mean { ATTACK } else { RELEASE };
-        self.mean += (level - self.mean) * weight;
-        self.heard = Some(now);
+        self.set(self.mean + (level - self.mean) * weight, now);
     }
 
     /// Looks at the mean; whether this voice speaks now.
@@ -55,9 +56,6 @@ impl Voice {
         let silent = |at: Instant| now.saturating_duration_since(at) >= SILENT_AFTER;
         if self.heard.is_none_or(silent) {
             self.mean = SILENCE;
-        }
-        if self.mean > STOPS_AT {
-            self.loud = Some(now);
         }
         if self.mean > STARTS_AT {
             self.speaking = true;
@@ -71,6 +69,41 @@ impl Voice {
     pub fn set(&mut self, mean: f32, now: Instant) {
         self.mean = mean;
         self.heard = Some(now);
+        if self.mean > STOPS_AT {
+            self.loud = Some(now);
+        }
+    }
+
+    /// The mean in dBov.
+    #[must_use]
+    pub fn mean(&self) -> f32 {
+        self.mean
+    }
+
+    /// Whether it is as loud as somebody who begins to speak.
+    #[must_use]
+    pub fn is_loud(&self) -> bool {
+        self.mean > STARTS_AT
+    }
+
+    /// When it was last as loud as somebody who goes on speaking.
+    #[must_use]
+    pub fn loud(&self) -> Option<Instant> {
+        self.loud
+    }
+
+    /// Whether that is at least so long ago.
+    #[must_use]
+    pub fn is_idle(&self, time: Duration, now: Instant) -> bool {
+        self.loud.is_none_or(|at| now.saturating_duration_since(at) >= time)
+    }
+
+    /// The mean in dBov if it is loud, for another to decide by who does not know yet: once between
+    /// two reports at most.
+    pub fn report_start(&mut self) -> Option<f32> {
+        let new = self.is_loud() && !self.told;
+        self.told |= new;
+        new.then_some(self.mean)
     }
 
     /// The mean in dBov if it matters to who speaks, for another to decide by; once more when it
@@ -80,6 +113,7 @@ impl Voice {
         if self.heard.is_none_or(silent) {
             self.mean = SILENCE;
         }
+        self.told = self.is_loud();
         let before = std::mem::replace(&mut self.speaking, self.mean > STOPS_AT);
         (before || self.speaking).then_some(self.mean)
     }
@@ -130,6 +164,23 @@ mod tests {
         assert!(voice.decide(now));
         let now = talk(&mut voice, now, 3_000, -50);
         assert!(voice.decide(now), "nor does it end one");
+    }
+
+    #[test]
+    fn a_start_is_reported_at_once_and_once_between_two_reports() {
+        let mut voice = Voice::default();
+        let now = talk(&mut voice, crate::test_clock(), 40, -20);
+        assert_eq!(voice.report_start(), None, "not loud yet");
+        assert!(voice.report(now).is_none());
+        let now = talk(&mut voice, now, 20, -20);
+        assert!(voice.report_start().is_some_and(|mean| mean > STARTS_AT));
+        let now = talk(&mut voice, now, 20, -20);
+        assert_eq!(voice.report_start(), None, "it is known");
+        assert!(voice.report(now).is_some());
+        let now = talk(&mut voice, now, 3_000, -50);
+        assert!(voice.report(now).is_some(), "not loud, but who speaks goes on");
+        talk(&mut voice, now, 40, -20);
+        assert!(voice.report_start().is_some(), "loud again");
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn room(here: WorkerId) -> Room {
         home: here == HOME,
         created_at: 0,
         max_seats: 4,
+        loudest: 3,
         first_seq: 1,
     })
 }

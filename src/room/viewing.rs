@@ -102,6 +102,11 @@ impl Member {
         waiting.filter(|_| self.connected).chain(self.replan).min()
     }
 
+    /// Its sounds that others are not sent begin or cease to be sent to it: without a hole.
+    pub(super) fn leave_out_sound(&mut self) {
+        self.seats.iter_mut().for_each(|seat| seat.audio.forwarder.leave_out());
+    }
+
     /// Whether a track sits in one of its seats.
     pub(super) fn sees(&self, id: TrackId) -> bool {
         let halves = self.seats.iter().flat_map(|seat| [&seat.audio, &seat.video]);
@@ -271,11 +276,13 @@ impl Room {
         }
         for (at, member) in members.iter().enumerate() {
             let Some(member) = member else { continue };
+            let pinned = member.pinned(tracks);
             for (seat, index) in member.seats.iter().zip(0u8..) {
                 for half in [&seat.audio, &seat.video] {
                     let track = half.track.and_then(|(slot, _)| tracks.get_mut(slot));
                     if let Some(track) = track.and_then(Option::as_mut) {
-                        track.sinks.push(Sink { member: at, seat: SeatIndex(index) });
+                        let pinned = pinned.contains(&track.publisher);
+                        track.sinks.push(Sink { member: at, seat: SeatIndex(index), pinned });
                     }
                 }
             }

@@ -390,6 +390,7 @@ impl Worker {
                 self.layers(publisher, line, track, layers);
             }
             RoomEvent::Decided(speakers) => self.append(at, Entry::Speakers(speakers), now),
+            RoomEvent::Heard(heard) => self.append(at, Entry::Heard(heard), now),
             RoomEvent::Levels(levels) => self.ask(at, Ask::Levels(levels), now),
             RoomEvent::AskFar { at: worker, track, layer } => {
                 self.post(at, Some(worker), Letter::Keyframe(track, layer), now);

@@ -112,6 +112,7 @@ impl Worker {
             home: home == me,
             created_at,
             max_seats: self.config.limits.seats,
+            loudest: self.config.limits.loudest,
             first_seq: self.config.first_seq,
         });
         let side =
@@ -195,6 +196,7 @@ impl Worker {
             }
             Entry::Muted(session, track, muted) => room.mute(session, track, muted, now),
             Entry::Speakers(speaking) => room.speakers(&speaking, now),
+            Entry::Heard(heard) => self.hear_only(at, heard, now),
         }
         self.touch_room(at);
     }

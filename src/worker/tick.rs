@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::demux::{Owner, worker_of};
@@ -13,6 +14,7 @@ use super::timers::coarse;
 use super::{Hosted, Output, Side, StunGate, Worker};
 use crate::counts::DropReason;
 use crate::forward::packet::Packet;
+use crate::ids::SessionId;
 use crate::model::Reason;
 use crate::room::MemberKey;
 use crate::room::fanout::Passing;
@@ -255,6 +257,14 @@ impl Worker {
         }
         batch.clear();
         self.batch = batch;
+    }
+
+    /// Others are heard in a room than before; those who are new from a moment ago on.
+    pub(super) fn hear_only(&mut self, at: usize, heard: Option<Arc<[SessionId]>>, now: Instant) {
+        let Self { sessions, room_list, totals, dirty, outputs, shed, .. } = self;
+        let Some(Some(hosted)) = room_list.get_mut(at) else { return };
+        let mut viewers = Viewers { sessions, dirty, totals, outputs, shed: *shed };
+        hosted.room.hear_only(heard, &mut viewers, now);
     }
 
     /// Lets time pass: sessions and rooms whose deadline has come.

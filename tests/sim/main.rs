@@ -15,6 +15,7 @@ mod support;
 
 mod adapting;
 mod decoder;
+mod floor;
 mod hostile;
 mod joining;
 mod layers;

@@ -66,6 +66,8 @@ pub struct Peer {
     pub mids: Vec<(Mid, MediaKind)>,
     /// Bytes of a video packet's payload.
     pub payload: usize,
+    /// How loud it is, in dBov.
+    pub level: i8,
     /// It offers its camera with three layers.
     pub simulcast: bool,
     /// It looks at what it receives as a browser does, and asks for keyframes.
@@ -110,6 +112,7 @@ impl Peer {
             deadline: Some(now),
             mids: Vec::new(),
             payload: 600,
+            level: -20,
             simulcast: false,
             decodes: false,
             decoding: BTreeMap::new(),
@@ -280,7 +283,7 @@ impl Peer {
         });
     }
 
-    /// Sends 20 ms of sound (a packet whose payload begins with `mark`) or one frame of `packets`
+    /// Sends 20 ms of sound (a packet whose payload is `mark` around its timestamp) or one frame of `packets`
     /// packets on the n-th stream.
     pub fn send(&mut self, n: usize, mark: u8, packets: usize, now: Instant) {
         let codec = match self.streams[n].kind {
@@ -294,7 +297,9 @@ impl Peer {
         let mut payloads = Vec::new();
         if stream.kind == MediaKind::Audio {
             stream.timestamp = stream.timestamp.wrapping_add(960);
-            payloads.push(vec![mark; 40]);
+            let mut payload = vec![mark; 40];
+            payload[4..8].copy_from_slice(&stream.timestamp.to_be_bytes());
+            payloads.push(payload);
         } else {
             stream.timestamp = stream.timestamp.wrapping_add(3_000);
             stream.picture = (stream.picture + 1) & 0x7fff;
@@ -313,7 +318,7 @@ impl Peer {
         let mut api = self.rtc.direct_api();
         let Some(tx) = api.stream_tx_by_mid(mid, rid) else { return };
         for (seq, (part, payload)) in (first..).zip(payloads.into_iter().enumerate()) {
-            let level = (kind == MediaKind::Audio).then_some(-20);
+            let level = (kind == MediaKind::Audio).then_some(self.level);
             let ext = ExtensionValues {
                 audio_level: level,
                 voice_activity: level.map(|_| true),

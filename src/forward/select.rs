@@ -85,6 +85,10 @@ impl Selector {
                 _ => Step::Skip,
             };
         };
+        if packet.keyframe && packet.stacked != self.stacked {
+            // The publisher took another codec.
+            return Step::Switch;
+        }
         if (packet.layer != current && !self.stacked) || self.stopped {
             let switch = packet.layer == target.layer && packet.keyframe;
             return if switch { Step::Switch } else { Step::Skip };

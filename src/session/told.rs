@@ -50,7 +50,7 @@ impl Told {
         match Descriptor::parse(bytes, known) {
             Ok((descriptor, brought)) => (Self::by_descriptor(&descriptor), brought),
             // It may be of any layer, and nobody can show it before the structure comes again.
-            Err(_) => (Self { spatial: Some(0), ..Self::default() }, None),
+            Err(_) => (Self { spatial: Some(0), ..Self::read(codec, payload) }, None),
         }
     }
 

@@ -18,11 +18,14 @@ const EVERY_BETTER: Duration = Duration::from_secs(2);
 pub struct KeyframeAsks {
     wanted: [Option<Duration>; MAX_LAYERS],
     asked: [Option<Instant>; MAX_LAYERS],
+    /// One keyframe begins all layers.
+    shared: bool,
 }
 
 impl KeyframeAsks {
     /// Somebody needs a keyframe of `layer`.
     pub fn want(&mut self, layer: u8) {
+        let layer = if self.shared { 0 } else { layer };
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
             *wanted = Some(EVERY);
         }
@@ -30,13 +33,21 @@ impl KeyframeAsks {
 
     /// Somebody who sees another layer would like this one.
     pub fn hope(&mut self, layer: u8) {
+        let layer = if self.shared { 0 } else { layer };
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
             wanted.get_or_insert(EVERY_BETTER);
         }
     }
 
+    /// A keyframe of all layers came, and one will begin all of them from now on.
+    pub fn all_came(&mut self) {
+        self.shared = true;
+        self.wanted = [None; MAX_LAYERS];
+    }
+
     /// A keyframe of `layer` came: nobody waits any more.
     pub fn came(&mut self, layer: u8) {
+        self.shared = false;
         if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
             *wanted = None;
         }
@@ -107,5 +118,17 @@ mod tests {
         asks.want(0);
         asks.came(0);
         assert_eq!(asks.poll(t), None);
+    }
+
+    #[test]
+    fn where_one_keyframe_begins_all_layers_one_is_asked_for() {
+        let t = crate::test_clock();
+        let mut asks = KeyframeAsks::default();
+        asks.want(2);
+        asks.all_came();
+        assert_eq!(asks.poll(t), None);
+        asks.want(1);
+        asks.want(2);
+        assert_eq!((asks.poll(t), asks.poll(t)), (Some(0), None));
     }
 }

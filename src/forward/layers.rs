@@ -24,12 +24,13 @@ const WINDOW: Duration = Duration::from_millis(500);
 const WEIGHT: f32 = 0.4;
 
 /// What a layer that was never measured is taken to cost, in bit/s: what the SDK allows each.
-const GUESS: [u32; MAX_LAYERS] = [150_000, 500_000, 1_700_000];
+const GUESS: [f32; MAX_LAYERS] = [150_000.0, 500_000.0, 1_700_000.0];
 
-/// What a forwarder is to send: a simulcast layer, and of it the temporal layers up to this one.
+/// What a forwarder is to send: a simulcast layer or the spatial layers up to one, and of it the
+/// temporal layers up to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
-    /// The simulcast layer, 0 the smallest picture.
+    /// The layer, 0 the smallest picture.
     pub layer: u8,
     /// The highest temporal layer, 0 the fewest frames.
     pub temporal: u8,
@@ -87,6 +88,8 @@ pub struct Summary {
     pub there: u8,
     /// What the temporal layers of each add, in kbit/s.
     pub kbps: [[u16; MAX_TEMPORAL]; MAX_LAYERS],
+    /// Layers build on each other.
+    pub stacked: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,6 +109,8 @@ struct Layer {
 pub struct LayerTable {
     layers: [Layer; MAX_LAYERS],
     window: Option<Instant>,
+    /// Layers come in one stream and build on each other: each costs what those below it cost too.
+    stacked: bool,
 }
 
 /// Bytes on the wire beside a payload: IP, UDP, RTP with extensions, and the authentication tag.
@@ -115,6 +120,11 @@ impl LayerTable {
     /// A packet came.
     pub fn hear(&mut self, packet: &Packet, now: Instant) {
         self.measure(now);
+        self.stacked = packet.stacked;
+        if packet.stacked && packet.keyframe {
+            // It is of the lowest layer, and the others begin with it.
+            self.layers.iter_mut().for_each(|layer| layer.keyframe = Some(packet.timestamp));
+        }
         let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else { return };
         layer.heard = Some(now);
         if packet.keyframe {
@@ -183,29 +193,36 @@ impl LayerTable {
     pub fn ladder(&self, there: u8) -> Ladder {
         let mut ladder = Ladder::default();
         let mut lowest = true;
+        let mut below = [0.0; MAX_TEMPORAL];
+        let mut guessed = 0.0;
         for ((layer, guess), index) in self.layers.iter().zip(GUESS).zip(0u8..) {
             if there & bit(index) == 0 {
                 continue;
             }
+            let measured = layer.rates.iter().any(|rate| *rate > 0.0);
+            let mut rates = layer.rates;
             let mut bps = 0.0;
-            let count = layer.rates.iter().filter(|rate| **rate > 0.0).count();
-            for (rate, temporal) in layer.rates.iter().zip(0u8..) {
+            if self.stacked {
+                rates.iter_mut().zip(below).for_each(|(rate, lower)| *rate += lower);
+                below = rates;
+                bps = guessed;
+                guessed += if measured { 0.0 } else { guess };
+            }
+            let count = rates.iter().filter(|rate| **rate > 0.0).count();
+            for (rate, temporal) in rates.iter().zip(0u8..).filter(|_| measured) {
                 bps += *rate;
                 // The fewest frames only of the smallest picture: a larger one that stutters is no
                 // better than a smaller one that moves.
                 let worth = *rate > 0.0 && (lowest || temporal > 0 || count < 2);
                 if worth {
                     let target = Target { layer: index, temporal };
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        reason = "saturates, and is never negative"
-                    )]
-                    ladder.push(Rung { target, bps: bps as u32 });
+                    ladder.push(Rung { target, bps: whole(bps) });
                 }
             }
-            if count == 0 {
-                ladder.push(Rung { target: Target { layer: index, temporal: TOP }, bps: guess });
+            if !measured {
+                let bps = below.iter().sum::<f32>() + bps + guess;
+                let target = Target { layer: index, temporal: TOP };
+                ladder.push(Rung { target, bps: whole(bps) });
             }
             lowest = false;
         }
@@ -219,15 +236,11 @@ impl LayerTable {
     /// What a layer takes with the fewest frames, in bit/s.
     #[must_use]
     pub fn least(&self, layer: u8) -> u64 {
-        let rates = self.layers.get(usize::from(layer)).map(|layer| layer.rates);
-        let least = rates.into_iter().flatten().find(|rate| *rate > 0.0).unwrap_or(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, and is never negative"
-        )]
-        let least = least as u64;
-        least
+        let lowest = if self.stacked { 0 } else { layer };
+        let layers = self.layers.iter().zip(0u8..);
+        let layers = layers.filter(|(_, index)| (lowest..=layer).contains(index));
+        let least = |layer: &Layer| layer.rates.into_iter().find(|rate| *rate > 0.0).unwrap_or(0.0);
+        layers.map(|(layer, _)| u64::from(whole(least(layer)))).sum()
     }
 
     /// What another worker is told. `there`: which layers could be had, one bit each.
@@ -240,11 +253,13 @@ impl LayerTable {
         )]
         let kbps = |layer: &Layer| layer.rates.map(|rate| (rate / 1_000.0).ceil() as u16);
         let [a, b, c] = &self.layers;
-        Summary { live: self.live(now), there, kbps: [kbps(a), kbps(b), kbps(c)] }
+        let kbps = [kbps(a), kbps(b), kbps(c)];
+        Summary { live: self.live(now), there, kbps, stacked: self.stacked }
     }
 
     /// Another worker, which hears all layers, says what there is.
     pub fn adopt(&mut self, summary: &Summary, now: Instant) {
+        self.stacked = summary.stacked;
         for ((layer, kbps), index) in self.layers.iter_mut().zip(summary.kbps).zip(0u8..) {
             if summary.live & bit(index) != 0 {
                 layer.heard = Some(now);
@@ -262,6 +277,16 @@ impl LayerTable {
     }
 }
 
+/// A rate without its fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and is never negative"
+)]
+fn whole(bps: f32) -> u32 {
+    bps as u32
+}
+
 /// Every temporal layer that there is.
 pub const TOP: u8 = u8::MAX;
 
@@ -271,7 +296,53 @@ pub fn bit(layer: u8) -> u8 {
     1u8.checked_shl(u32::from(layer)).unwrap_or(0)
 }
 
+/// The bits of a layer and of all below it.
+#[must_use]
+pub fn up_to(layer: u8) -> u8 {
+    u8::MAX.checked_shr(7u32.saturating_sub(u32::from(layer))).unwrap_or(u8::MAX)
+}
+
 fn bits(holds: impl Fn(u8) -> bool) -> u8 {
     let layers = u8::try_from(MAX_LAYERS).unwrap_or(0);
     (0..layers).fold(0, |bits, layer| if holds(layer) { bits | bit(layer) } else { bits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(stacked: bool) -> LayerTable {
+        let mut table = LayerTable::default();
+        let kbps = [[100, 0, 50], [200, 0, 100], [400, 0, 200]];
+        let summary = Summary { live: 0b111, there: 0b111, kbps, stacked };
+        table.adopt(&summary, crate::test_clock());
+        table
+    }
+
+    #[test]
+    fn a_layer_that_builds_on_others_costs_what_they_cost_too() {
+        let rungs = |stacked: bool| {
+            let ladder = table(stacked).ladder(0b111);
+            ladder.rungs().iter().map(|rung| (rung.target.layer, rung.bps)).collect::<Vec<_>>()
+        };
+        let alone = [(0, 100_000), (0, 150_000), (1, 300_000), (2, 600_000)];
+        assert_eq!(rungs(false), alone);
+        let together = [(0, 100_000), (0, 150_000), (1, 450_000), (2, 1_050_000)];
+        assert_eq!(rungs(true), together);
+        assert_eq!((table(false).least(1), table(true).least(1)), (200_000, 300_000));
+    }
+
+    #[test]
+    fn what_was_never_measured_is_guessed_on_top_of_what_it_builds_on() {
+        let mut table = LayerTable { stacked: true, ..LayerTable::default() };
+        let guessed = |table: &LayerTable| table.ladder(0b111).rungs().last().map(|rung| rung.bps);
+        assert_eq!(guessed(&table), Some(2_350_000));
+        table.layers[0].rates = [200_000.0, 0.0, 0.0];
+        assert_eq!(guessed(&table), Some(2_400_000));
+    }
+
+    #[test]
+    fn the_bits_of_a_layer_and_those_below_it() {
+        assert_eq!((up_to(0), up_to(2), up_to(7), up_to(u8::MAX)), (1, 0b111, 0xff, 0xff));
+    }
 }

@@ -5,6 +5,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::string_slice)]
 
+pub mod frames;
 pub mod keyframe;
 pub mod layers;
 pub mod packet;
@@ -16,7 +17,7 @@ use std::time::Instant;
 
 use crate::counts::DropReason;
 use crate::model::Kind;
-use layers::{Target, bit};
+use layers::{Target, bit, up_to};
 use packet::Packet;
 use rewrite::{Numbers, Rewriter};
 use select::{Selector, Step};
@@ -66,6 +67,8 @@ pub struct Forwarder {
     target: Option<Target>,
     /// The viewer is spared everything for now, for this reason.
     spared: Option<DropReason>,
+    /// Layers of the source build on each other.
+    stacked: bool,
     selector: Selector,
     rewriter: Rewriter,
     /// Sound was left out on purpose since the last packet that was sent.
@@ -81,6 +84,7 @@ impl Forwarder {
             state: State::Empty,
             target: None,
             spared: None,
+            stacked: false,
             selector: Selector::default(),
             rewriter: Rewriter::new(first_seq),
             left_out: false,
@@ -90,6 +94,7 @@ impl Forwarder {
     /// Takes a new source; nothing is sent until [`Forwarder::open`].
     pub fn assign(&mut self) {
         self.state = State::Pending;
+        self.stacked = false;
         self.target = None;
         self.selector = Selector::default();
     }
@@ -188,8 +193,9 @@ impl Forwarder {
         if self.state == State::Empty {
             return 0;
         }
-        let target = self.target.map_or(0, |target| bit(target.layer));
-        target | self.sends().map_or(0, |sent| bit(sent.layer))
+        let bits = if self.stacked { up_to } else { bit };
+        let target = self.target.map_or(0, |target| bits(target.layer));
+        target | self.sends().map_or(0, |sent| bits(sent.layer))
     }
 
     /// The layer whose keyframe this forwarder waits for, if it waits for one.
@@ -237,6 +243,7 @@ impl Forwarder {
 
     /// Decides about one packet of the source.
     pub fn offer(&mut self, packet: &Packet, now: Instant) -> Verdict {
+        self.stacked = packet.stacked;
         match self.state {
             State::Empty => return Verdict::Drop(DropReason::Unpublished),
             State::Pending => return Verdict::Drop(DropReason::SeatPending),
@@ -274,9 +281,15 @@ impl Forwarder {
             },
         }
         match self.rewriter.rewrite(packet) {
-            Ok(numbers) => Verdict::Send(numbers),
+            Ok(numbers) => Verdict::Send(Numbers { marker: self.marks(packet), ..numbers }),
             Err(reason) => Verdict::Drop(reason),
         }
+    }
+
+    /// Whether a packet is the last of its picture: upper layers may be left out after it.
+    fn marks(&self, packet: &Packet) -> bool {
+        let top = packet.stacked && self.selector.current() == Some(packet.layer);
+        packet.marker || (top && packet.frame.is_some_and(|frame| frame.ends))
     }
 }
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::frames::Frame;
 use crate::model::Kind;
+use crate::wire::descriptor::Head;
 use crate::wire::vp8::Vp8;
+use crate::wire::vp9::Vp9;
 
 /// The codecs that browsers share, each in the one profile that they share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +26,64 @@ pub enum Codec {
     Other,
 }
 
+impl Codec {
+    /// Whether a dependency descriptor is looked at: VP8 has running numbers of its own.
+    #[must_use]
+    pub fn is_described(self) -> bool {
+        matches!(self, Self::Vp9 | Self::H264 | Self::Av1)
+    }
+}
+
+/// The payload descriptor, where its running numbers are moved: read once, for all who are sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pictures {
+    /// The codec has none, or it cannot be read.
+    #[default]
+    None,
+    /// VP8.
+    Vp8(Vp8),
+    /// VP9.
+    Vp9(Vp9),
+}
+
+impl Pictures {
+    /// The picture id, if there is one.
+    #[must_use]
+    pub fn id(&self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::Vp8(vp8) => vp8.picture_id,
+            Self::Vp9(vp9) => vp9.picture_id,
+        }
+    }
+
+    /// The number of the temporal base layer's frame, if there is one.
+    #[must_use]
+    pub fn tl0(&self) -> Option<u8> {
+        match self {
+            Self::None => None,
+            Self::Vp8(vp8) => vp8.tl0,
+            Self::Vp9(vp9) => vp9.tl0,
+        }
+    }
+
+    /// What a picture id can be, as a mask.
+    #[must_use]
+    pub fn mask(&self) -> u16 {
+        match self {
+            Self::Vp8(Vp8 { wide: true, .. }) | Self::Vp9(Vp9 { wide: true, .. }) => 0x7fff,
+            _ => 0x7f,
+        }
+    }
+
+    /// Whether pictures that are left out take their ids with them. VP9 tells by ids which picture
+    /// leans on which, so they keep their distances.
+    #[must_use]
+    pub fn close_up(&self) -> bool {
+        matches!(self, Self::Vp8(_))
+    }
+}
+
 /// One RTP packet of a publisher, decrypted. The payload is shared by all who are sent it.
 #[derive(Clone, Debug)]
 pub struct Packet {
@@ -30,8 +91,10 @@ pub struct Packet {
     pub kind: Kind,
     /// The codec of the payload.
     pub codec: Codec,
-    /// The simulcast layer, 0 the smallest picture; 0 without simulcast.
+    /// The simulcast layer or, if it is `stacked`, the spatial layer; 0 the smallest picture.
     pub layer: u8,
+    /// Its layers come in one stream, and each builds on those below it.
+    pub stacked: bool,
     /// The temporal layer of its frame, 0 the one that all others need.
     pub temporal: u8,
     /// A viewer that was sent fewer temporal layers may be sent this one from this frame on.
@@ -44,8 +107,12 @@ pub struct Packet {
     pub clock_rate: u32,
     /// Marker bit: the last packet of a video frame, the first of a talk spurt.
     pub marker: bool,
-    /// The payload descriptor, if the codec is VP8: read once, for all who are sent it.
-    pub vp8: Option<Vp8>,
+    /// The payload descriptor.
+    pub pictures: Pictures,
+    /// What its frame leans on, if that is told.
+    pub frame: Option<Frame>,
+    /// The dependency descriptor, as it came.
+    pub descriptor: Option<Arc<[u8]>>,
     /// First packet of a picture that needs none before it.
     pub keyframe: bool,
     /// Loudness in dBov, −127 to 0 (RFC 6464).
@@ -63,4 +130,13 @@ pub struct Packet {
     pub wallclock: Instant,
     /// Payload without header and padding.
     pub payload: Arc<[u8]>,
+}
+
+impl Packet {
+    /// The running number of its frame, if a descriptor tells it.
+    #[must_use]
+    pub fn frame_number(&self) -> Option<u16> {
+        let head = self.descriptor.as_ref().map(|bytes| Head::parse(bytes))?;
+        head.ok().map(|head| head.frame)
+    }
 }

@@ -1,4 +1,4 @@
-//! Sequence numbers, timestamps and VP8 picture ids of one outgoing stream, without a seam.
+//! Sequence numbers, timestamps and picture ids of one outgoing stream, without a seam.
 //!
 //! While a source lasts, its numbers are moved by a constant: what was lost or reordered upstream
 //! stays so, and a late packet finds its place. Packets that are left out on purpose (temporal
@@ -7,10 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::packet::Packet;
+use super::packet::{Packet, Pictures};
 use crate::counts::DropReason;
 use crate::units::{rtp_since, rtp_ticks};
-use crate::wire::vp8::Vp8;
 
 /// A hole of more packets than this in the source is a new beginning, not loss: nobody would
 /// repair it, and viewers would ask for each of its packets.
@@ -28,8 +27,8 @@ const CLOCKS_APART_MICROS: u64 = 500_000;
 const REPLAY_STEP: u32 = 90;
 
 /// How many runs of left-out packets are remembered, so that a late packet finds its place. At
-/// thirty frames per second with every other one left out, half a second.
-const RUNS: usize = 8;
+/// thirty frames per second with something left out of each, half a second.
+const RUNS: usize = 16;
 
 /// Numbers that a packet leaves under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +37,17 @@ pub struct Numbers {
     pub seq: u64,
     /// RTP timestamp.
     pub timestamp: u32,
-    /// What is written into the VP8 descriptor, if that is not what stands there.
-    pub vp8: Option<Vp8Numbers>,
+    /// What is written into the payload descriptor, if that is not what stands there.
+    pub pictures: Option<PictureNumbers>,
+    /// Marker bit.
+    pub marker: bool,
+    /// What is written into the dependency descriptor, if there is one: the number of its frame.
+    pub frame: Option<u16>,
 }
 
-/// Running numbers of the VP8 descriptor (RFC 7741).
+/// Running numbers of a payload descriptor (RFC 7741, RFC 9628).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Vp8Numbers {
+pub struct PictureNumbers {
     /// Picture id, 7 or 15 bits as the source has it.
     pub picture_id: Option<u16>,
     /// Number of the temporal base layer's frame.
@@ -61,6 +64,7 @@ struct Binding {
     timestamp: u32,
     picture: u16,
     tl0: u8,
+    frame: u16,
     /// Which of the 64 numbers before `last_in` were sent.
     sent: u64,
     /// The picture that was left out last.
@@ -106,6 +110,7 @@ struct Last {
     captured: Option<u64>,
     picture: u16,
     tl0: u8,
+    frame: u16,
 }
 
 impl Last {
@@ -159,8 +164,9 @@ impl Rewriter {
         }
         let step = room.checked_div(frames.saturating_add(1)).unwrap_or(1).clamp(1, REPLAY_STEP);
         let ids = |packet: &Packet| {
-            let vp8 = packet.vp8;
-            vp8.map_or((0, 0), |vp8| (vp8.picture_id.unwrap_or(0), vp8.tl0.unwrap_or(0)))
+            let pictures = &packet.pictures;
+            let frame = packet.frame_number().unwrap_or(0);
+            (pictures.id().unwrap_or(0), pictures.tl0().unwrap_or(0), frame)
         };
         let (old, new) = (ids(last), ids(first));
         binding.first_in = first.seq;
@@ -169,6 +175,7 @@ impl Rewriter {
         if before.is_some() {
             binding.picture = binding.picture.wrapping_add(old.0.wrapping_sub(new.0));
             binding.tl0 = binding.tl0.wrapping_add(old.1.wrapping_sub(new.1));
+            binding.frame = binding.frame.wrapping_add(old.2.wrapping_sub(new.2));
         }
         binding.replay = Some(Replay {
             until: last.seq,
@@ -180,11 +187,11 @@ impl Rewriter {
 
     /// A source begins with `packet`, which is to be rewritten next.
     pub fn start(&mut self, packet: &Packet, now: Instant) {
-        let vp8 = packet.vp8;
-        let (picture_in, tl0_in) =
-            vp8.map_or((0, 0), |vp8| (vp8.picture_id.unwrap_or(0), vp8.tl0.unwrap_or(0)));
-        let (first_out, timestamp, picture, tl0) = match self.last {
-            None => (u64::from(self.first_seq), packet.timestamp, picture_in, tl0_in),
+        let picture_in = packet.pictures.id().unwrap_or(0);
+        let tl0_in = packet.pictures.tl0().unwrap_or(0);
+        let frame_in = packet.frame_number().unwrap_or(0);
+        let (first_out, timestamp, picture, tl0, frame) = match self.last {
+            None => (u64::from(self.first_seq), packet.timestamp, picture_in, tl0_in, frame_in),
             Some(last) => {
                 let elapsed = last.until(packet, now);
                 // At least one tick: two frames never share a timestamp.
@@ -194,6 +201,7 @@ impl Rewriter {
                     last.timestamp.wrapping_add(ticks),
                     last.picture.wrapping_add(1),
                     last.tl0.wrapping_add(1),
+                    last.frame.wrapping_add(1),
                 )
             }
         };
@@ -205,6 +213,7 @@ impl Rewriter {
             timestamp: timestamp.wrapping_sub(packet.timestamp),
             picture: picture.wrapping_sub(picture_in),
             tl0: tl0.wrapping_sub(tl0_in),
+            frame: frame.wrapping_sub(frame_in),
             sent: 0,
             thinned: None,
             runs: [Run::default(); RUNS],
@@ -217,6 +226,8 @@ impl Rewriter {
     pub fn thin(&mut self, packet: &Packet) {
         if let Some(binding) = self.binding.as_mut().filter(|b| packet.seq > b.last_in) {
             binding.thin(packet);
+            // Frames from before now were counted with it.
+            binding.timestamp_of(packet);
         }
     }
 
@@ -256,26 +267,31 @@ impl Rewriter {
         let seq = binding.first_out.saturating_add(offset);
         let timestamp = binding.timestamp_of(packet);
         let picture = binding.picture.wrapping_sub(run.pictures);
-        let vp8 = packet.vp8.map(|vp8| moved_by(vp8, picture, binding.tl0));
+        let ids = moved_by(&packet.pictures, picture, binding.tl0);
         // While nothing is moved the payload goes on as it came.
         let moved = (picture, binding.tl0) != (0, 0);
-        self.remember(packet, seq, timestamp, vp8);
-        let vp8 = vp8.filter(|ids| moved && *ids != Vp8Numbers::default());
-        Ok(Numbers { seq, timestamp, vp8 })
+        // What is left out of frames leaves a gap in their numbers: others count from them.
+        let frame = packet.frame_number().map(|number| number.wrapping_add(binding.frame));
+        let pictures = (moved && ids != PictureNumbers::default()).then_some(ids);
+        let numbers = Numbers { seq, timestamp, pictures, marker: packet.marker, frame };
+        self.remember(packet, &numbers, ids);
+        Ok(numbers)
     }
 
-    fn remember(&mut self, packet: &Packet, seq: u64, timestamp: u32, vp8: Option<Vp8Numbers>) {
+    fn remember(&mut self, packet: &Packet, numbers: &Numbers, ids: PictureNumbers) {
+        let Numbers { seq, timestamp, frame, .. } = *numbers;
         if self.last.is_some_and(|last| last.seq >= seq) {
             return;
         }
-        let before = self.last.map_or((0, 0), |last| (last.picture, last.tl0));
+        let before = self.last.map_or((0, 0, 0), |last| (last.picture, last.tl0, last.frame));
         self.last = Some(Last {
             seq,
             timestamp,
             at: packet.arrived,
             captured: packet.captured,
-            picture: vp8.and_then(|ids| ids.picture_id).unwrap_or(before.0),
-            tl0: vp8.and_then(|ids| ids.tl0).unwrap_or(before.1),
+            picture: ids.picture_id.unwrap_or(before.0),
+            tl0: ids.tl0.unwrap_or(before.1),
+            frame: frame.unwrap_or(before.2),
         });
     }
 }
@@ -343,7 +359,7 @@ impl Binding {
         self.last_in = packet.seq;
         self.last_timestamp_in = packet.timestamp;
         let [newest, ..] = self.runs;
-        let picture = packet.vp8.and_then(|vp8| vp8.picture_id);
+        let picture = packet.pictures.id().filter(|_| packet.pictures.close_up());
         let new = picture.is_some() && picture != self.thinned;
         self.thinned = picture;
         if newest.to != packet.seq || newest.packets == 0 {
@@ -366,11 +382,14 @@ impl Binding {
             if run.packets == 0 {
                 return Ok(*run);
             }
+            // If frames tell their numbers, whether one is left out is known by those; and then
+            // parts of what has one timestamp can be left out.
+            let by_time = packet.frame.is_none();
             if packet.seq >= run.to {
-                let tail = packet.timestamp == run.last;
+                let tail = by_time && packet.timestamp == run.last;
                 return if tail { Err(DropReason::Thinned) } else { Ok(*run) };
             }
-            if packet.seq >= run.from || packet.timestamp == run.first {
+            if packet.seq >= run.from || (by_time && packet.timestamp == run.first) {
                 return Err(DropReason::Thinned);
             }
         }
@@ -379,11 +398,10 @@ impl Binding {
 }
 
 /// The running numbers of a packet when its stream's are moved by so much.
-fn moved_by(vp8: Vp8, picture: u16, tl0: u8) -> Vp8Numbers {
-    let mask = if vp8.wide { 0x7fff } else { 0x7f };
-    Vp8Numbers {
-        picture_id: vp8.picture_id.map(|id| id.wrapping_add(picture) & mask),
-        tl0: vp8.tl0.map(|index| index.wrapping_add(tl0)),
+fn moved_by(pictures: &Pictures, picture: u16, tl0: u8) -> PictureNumbers {
+    PictureNumbers {
+        picture_id: pictures.id().map(|id| id.wrapping_add(picture) & pictures.mask()),
+        tl0: pictures.tl0().map(|index| index.wrapping_add(tl0)),
     }
 }
 

@@ -28,12 +28,18 @@ struct Segment {
 
 /// The newest segment of each layer.
 #[derive(Clone, Debug, Default)]
-pub struct Segments([Segment; MAX_LAYERS]);
+pub struct Segments {
+    segments: [Segment; MAX_LAYERS],
+    /// Layers come in one stream, and all of it is in the first segment.
+    shared: bool,
+}
 
 impl Segments {
     /// A packet came.
     pub fn take(&mut self, packet: &Packet) {
-        let Some(segment) = self.0.get_mut(usize::from(packet.layer)) else { return };
+        self.shared = packet.stacked;
+        let layer = if packet.stacked { 0 } else { packet.layer };
+        let Some(segment) = self.segments.get_mut(usize::from(layer)) else { return };
         if packet.keyframe {
             segment.clear();
         } else if segment.packets.first().is_none_or(|first| first.seq >= packet.seq) {
@@ -48,7 +54,8 @@ impl Segments {
     /// The packets of a layer's segment if it is whole, fresh, and of at most so many bytes.
     #[must_use]
     pub fn of(&self, layer: u8, bytes: u64, now: Instant) -> Option<&[Packet]> {
-        let segment = self.0.get(usize::from(layer))?;
+        let layer = if self.shared { 0 } else { layer };
+        let segment = self.segments.get(usize::from(layer))?;
         let (first, last) = (segment.packets.first()?, segment.packets.last()?);
         let span = last.seq.saturating_sub(first.seq).saturating_add(1);
         let whole = span == segment.packets.len() as u64;
@@ -61,12 +68,12 @@ impl Segments {
     /// Bytes of payload that are kept.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes))
+        self.segments.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes))
     }
 
     /// Forgets everything: the track was silent on purpose.
     pub fn forget(&mut self) {
-        self.0.iter_mut().for_each(Segment::clear);
+        self.segments.iter_mut().for_each(Segment::clear);
     }
 }
 
@@ -94,7 +101,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::forward::packet::Codec;
+    use crate::forward::packet::{Codec, Pictures};
     use crate::model::Kind;
 
     fn packet(seq: u64, keyframe: bool, bytes: usize) -> Packet {
@@ -109,7 +116,10 @@ mod tests {
             timestamp: 0,
             clock_rate: 90_000,
             marker: true,
-            vp8: None,
+            stacked: false,
+            pictures: Pictures::None,
+            frame: None,
+            descriptor: None,
             keyframe,
             level: None,
             voice: None,

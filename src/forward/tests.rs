@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::forward::packet::Codec;
+use crate::forward::packet::{Codec, Pictures};
+
+mod recorded;
 
 fn at(ms: u64) -> Instant {
     crate::test_clock() + Duration::from_millis(ms)
@@ -22,7 +24,10 @@ fn packet(codec: Codec, layer: u8, seq: u64, keyframe: bool) -> Packet {
         timestamp: u32::try_from(seq).unwrap() * 3_000,
         clock_rate: 90_000,
         marker: true,
-        vp8: None,
+        stacked: false,
+        pictures: Pictures::None,
+        frame: None,
+        descriptor: None,
         keyframe,
         level: None,
         voice: None,
@@ -244,4 +249,23 @@ fn sound_that_was_left_out_leaves_no_hole_and_the_clock_goes_on() {
     forwarder.leave_out();
     forwarder.restart();
     assert_eq!(offer(&mut forwarder, 3_070), Some((7, 59_520 + 3_008 * 960)), "muted meanwhile");
+}
+
+#[test]
+fn a_stream_whose_layers_begin_to_build_on_each_other_is_begun_anew() {
+    let mut forwarder = open(2);
+    assert_eq!(sent(forwarder.offer(&vp9(0, 1, true), at(1))), 0);
+    let stacked = |seq, layer, keyframe| Packet {
+        layer,
+        stacked: true,
+        timestamp: 90_000,
+        ..packet(Codec::Av1, 0, seq, keyframe)
+    };
+    assert_eq!(sent(forwarder.offer(&stacked(2, 0, true), at(2))), 1);
+    assert_eq!(sent(forwarder.offer(&stacked(3, 1, false), at(3))), 2);
+    assert_eq!(sent(forwarder.offer(&stacked(4, 2, false), at(4))), 3);
+    assert_eq!((forwarder.needs(), forwarder.awaits_keyframe()), (0b111, None));
+    let plain = Packet { timestamp: 180_000, ..vp9(2, 5, true) };
+    assert_eq!(sent(forwarder.offer(&plain, at(5))), 4);
+    assert_eq!(forwarder.needs(), 0b100);
 }

@@ -67,8 +67,10 @@ impl Track {
                 }
                 None => self.layers.hear(packet, now),
             }
-            if packet.keyframe {
-                self.asks.came(packet.layer);
+            match (packet.keyframe, packet.stacked) {
+                (true, true) => self.asks.all_came(),
+                (true, false) => self.asks.came(packet.layer),
+                (false, _) => {}
             }
         }
         let after = match self.far {
@@ -106,7 +108,8 @@ fn beginning<'a>(
 /// layer that was not wanted here for a while something may be missing.
 fn goes_on(before: &[Packet], packets: &[Passing]) -> bool {
     let Some(last) = before.last() else { return false };
-    let mut own = packets.iter().map(|passing| &passing.packet).filter(|p| p.layer == last.layer);
+    let same = |packet: &&Packet| packet.stacked || packet.layer == last.layer;
+    let mut own = packets.iter().map(|passing| &passing.packet).filter(same);
     own.clone().all(|packet| !packet.keyframe)
         && own.next().is_some_and(|next| next.seq == last.seq.saturating_add(1))
 }

@@ -33,7 +33,11 @@ impl Track {
         let summary = self.layers.summary(self.there(now), now);
         let mut copies = 0;
         for outlet in &self.outlets {
-            let passes = |passing: &&Passing| outlet.passes(passing.packet.layer, summary.live);
+            // Layers in one stream are left out where the numbers of its packets are closed up.
+            let passes = |passing: &&Passing| {
+                let packet = &passing.packet;
+                packet.stacked || outlet.passes(packet.layer, summary.live)
+            };
             for Passing { packet, .. } in packets.iter().filter(passes) {
                 watchers.relay(outlet, &summary, packet);
                 copies += 1;

@@ -8,7 +8,7 @@ use super::fanout::{Passing, Watchers};
 use super::messages::{Lanes, Message};
 use super::*;
 use crate::counts::DropReason;
-use crate::forward::packet::Packet;
+use crate::forward::packet::{Packet, Pictures};
 use crate::forward::rewrite::Numbers;
 use crate::relay::inlet::InletId;
 use crate::wire::data::{Frame, write_client_message};
@@ -141,7 +141,10 @@ fn packet(layer: u8, keyframe: bool, now: Instant) -> Packet {
         timestamp: 1,
         clock_rate: 90_000,
         marker: true,
-        vp8: None,
+        stacked: false,
+        pictures: Pictures::None,
+        frame: None,
+        descriptor: None,
         keyframe,
         level: None,
         voice: None,

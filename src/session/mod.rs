@@ -6,11 +6,13 @@
 
 mod budget;
 pub mod channels;
+mod descriptor;
 pub mod fence;
 pub mod negotiate;
 mod pace;
 pub mod seats;
 pub mod streams;
+mod told;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@ use str0m::{Candidate, Rtc};
 
 use super::Session;
 use super::channels::{self, Channels};
+use super::descriptor;
 use super::fence::Fence;
 use super::pace::{self, Pace};
 use super::seats::SeatLines;
@@ -244,14 +245,15 @@ fn check(offer: &Offer<'_>) -> Result<Outline, OfferError> {
 
 fn build(engine: &Engine, config: &SessionConfig, ufrag: &str, now: Instant) -> Rtc {
     let mut extensions = ExtensionMap::empty();
-    // The standard set without abs-send-time: estimation uses transport-wide feedback. No
-    // dependency descriptor: with it Chromium leaves VP8's own picture ids out.
+    // The standard set without abs-send-time: estimation uses transport-wide feedback. The
+    // dependency descriptor is not offered to lines that send VP8, see `sdp::prepare`.
     extensions.set(1, Extension::AudioLevel);
     extensions.set(3, Extension::TransportSequenceNumber);
     extensions.set(4, Extension::RtpMid);
     extensions.set(5, Extension::PlayoutDelay);
     extensions.set(10, Extension::RtpStreamId);
     extensions.set(11, Extension::RepairedRtpStreamId);
+    extensions.set(12, descriptor::extension());
     extensions.set(13, Extension::VideoOrientation);
     let mut rtc = Rtc::builder()
         .set_rtp_mode(true)

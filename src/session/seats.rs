@@ -11,11 +11,11 @@ use str0m::format::PayloadParams;
 use str0m::media::{Direction, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
-use super::Written;
 use super::streams::{codec_of, mid_of};
+use super::{Written, descriptor};
 use crate::counts::DropReason;
-use crate::forward::packet::{Codec, Packet};
-use crate::forward::rewrite::Numbers;
+use crate::forward::packet::{Codec, Packet, Pictures};
+use crate::forward::rewrite::{Numbers, PictureNumbers};
 use crate::ids::SeatIndex;
 use crate::model::Kind;
 use crate::wire::sdp::{Direction as Offered, Outline};
@@ -215,19 +215,26 @@ fn outgoing(
     pt: Pt,
     nackable: bool,
 ) -> Result<RtpWrite, DropReason> {
-    let mut write = RtpWrite::new(
-        pt,
-        numbers.seq.into(),
-        numbers.timestamp,
-        packet.wallclock,
-        packet.payload.clone(),
-    )
-    .marker(packet.marker)
-    .nackable(nackable);
-    if (packet.level, packet.voice, packet.orientation) != (None, None, None) {
-        write = write.ext_vals(extensions(packet));
+    let payload = match (&packet.pictures, numbers.pictures) {
+        (Pictures::Vp9(vp9), Some(PictureNumbers { picture_id, tl0 })) => vp9
+            .patch(&packet.payload, picture_id.unwrap_or(0), tl0.unwrap_or(0))
+            .ok_or(DropReason::RtpMalformed)?,
+        _ => packet.payload.clone(),
+    };
+    let mut write =
+        RtpWrite::new(pt, numbers.seq.into(), numbers.timestamp, packet.wallclock, payload)
+            .marker(numbers.marker)
+            .nackable(nackable);
+    let described = packet.descriptor.as_ref().zip(numbers.frame);
+    if (packet.level, packet.voice, packet.orientation) != (None, None, None) || described.is_some()
+    {
+        let mut values = extensions(packet);
+        if let Some((bytes, frame)) = described {
+            descriptor::put(&mut values, bytes, frame);
+        }
+        write = write.ext_vals(values);
     }
-    if let Some(ids) = numbers.vp8 {
+    if let (Pictures::Vp8(_), Some(ids)) = (&packet.pictures, numbers.pictures) {
         let descriptor =
             Vp8Descriptor::parse(&packet.payload).map_err(|_| DropReason::RtpMalformed)?;
         let mut patch = descriptor.patch();

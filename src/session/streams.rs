@@ -7,14 +7,15 @@ use str0m::format::{Codec as RtcCodec, CodecSpec};
 use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
+use super::descriptor;
+use super::told::Told;
 use crate::counts::DropReason;
 use crate::forward::layers::bit;
 use crate::forward::packet::{Codec, Packet};
 use crate::model::Kind;
 use crate::units::rtp_since;
+use crate::wire::descriptor::Structure;
 use crate::wire::sdp::{Direction, Outline};
-use crate::wire::vp8::Vp8;
-use crate::wire::{av1, h264, vp9};
 
 /// A line on which the client sends, counted in the order in which it was first offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,12 +45,19 @@ pub(super) struct PayloadType {
 pub(super) struct Incoming {
     lines: Vec<Line>,
     ssrcs: Vec<(u32, LineIndex, u8)>,
+    /// What the dependency descriptors of an SSRC speak of.
+    structures: Vec<(u32, Structure)>,
     types: [PayloadType; 128],
 }
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { lines: Vec::new(), ssrcs: Vec::new(), types: [PayloadType::default(); 128] }
+        Self {
+            lines: Vec::new(),
+            ssrcs: Vec::new(),
+            structures: Vec::new(),
+            types: [PayloadType::default(); 128],
+        }
     }
 }
 
@@ -151,23 +159,25 @@ impl Incoming {
             return Err(DropReason::Codec);
         };
         let values = &packet.header.ext_vals;
-        let vp8 = (codec == Codec::Vp8).then(|| Vp8::parse(&packet.payload).ok()).flatten();
-        let keyframe = match vp8 {
-            Some(vp8) => vp8.keyframe,
-            None => begins_keyframe(codec, &packet.payload),
-        };
+        let descriptor = descriptor::of(values).filter(|_| codec.is_described());
+        let told = self.told(ssrc, codec, &packet.payload, descriptor.as_deref());
+        // Layers of one stream; those of a simulcast layer are sent with it.
+        let stacked = told.spatial.filter(|_| !self.is_simulcast(line));
         let packet = Packet {
             kind,
             codec,
-            layer,
-            temporal: vp8.and_then(|vp8| vp8.temporal).unwrap_or(0),
-            sync: vp8.is_some_and(|vp8| vp8.layer_sync),
+            layer: stacked.unwrap_or(layer),
+            stacked: stacked.is_some(),
+            temporal: told.temporal,
+            sync: told.sync,
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
             clock_rate,
             marker: packet.header.marker,
-            vp8,
-            keyframe: kind == Kind::Video && keyframe,
+            pictures: told.pictures,
+            frame: told.frame,
+            descriptor,
+            keyframe: kind == Kind::Video && told.keyframe,
             level: values.audio_level,
             voice: values.voice_activity,
             orientation: values.video_orientation.map(|turn| turn as u8),
@@ -177,6 +187,20 @@ impl Incoming {
             payload: packet.payload,
         };
         Ok((line, ssrc, packet))
+    }
+
+    /// What a packet tells of its frame; keeps the structure that it brings.
+    fn told(&mut self, ssrc: u32, codec: Codec, payload: &[u8], described: Option<&[u8]>) -> Told {
+        let Some(bytes) = described else { return Told::read(codec, payload) };
+        let known = self.structures.iter().find(|known| known.0 == ssrc);
+        let (told, brought) =
+            Told::read_described(codec, payload, bytes, known.map(|known| &known.1));
+        if let Some(structure) = brought {
+            let Self { structures, ssrcs, .. } = self;
+            structures.retain(|known| known.0 != ssrc && ssrcs.iter().any(|s| s.0 == known.0));
+            structures.push((ssrc, structure));
+        }
+        told
     }
 
     /// The engine names mid and rid of an SSRC when it has seen its first packets; a browser may
@@ -228,15 +252,5 @@ pub(super) fn codec_of(spec: &CodecSpec) -> Codec {
         RtcCodec::H264 => Codec::H264,
         RtcCodec::Av1 => Codec::Av1,
         _ => Codec::Other,
-    }
-}
-
-fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
-    match codec {
-        Codec::Vp9 => vp9::starts_keyframe(payload),
-        Codec::H264 => h264::starts_keyframe(payload),
-        Codec::Av1 => av1::starts_keyframe(payload),
-        // A VP8 packet whose descriptor cannot be read begins nothing.
-        Codec::Vp8 | Codec::Opus | Codec::Other => false,
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use super::descriptor;
 use crate::model::Kind;
 
 /// Longest offer in bytes: 64 seats of a browser with all its codecs.
@@ -104,6 +105,10 @@ pub struct Line {
     pub rids: Vec<String>,
     /// It names its streams itself.
     pub has_msid: bool,
+    /// The codec that it names first is VP8.
+    pub prefers_vp8: bool,
+    /// The payload type that it names first.
+    first_type: String,
     ssrcs: HashSet<String>,
 }
 
@@ -189,6 +194,8 @@ impl Outline {
                 if pt.is_none_or(|pt| pt > 127) {
                     return Err(at(number, "a payload type is a number from 0 to 127"));
                 }
+                let (pt, codec) = value.split_once(' ').unwrap_or((value, ""));
+                line.prefers_vp8 |= pt == line.first_type && is_vp8(codec);
             }
             _ => {}
         }
@@ -236,8 +243,9 @@ fn media_line(value: &str, number: usize) -> Result<Line, SdpError> {
     };
     let port = parts.next().and_then(|port| port.parse::<u16>().ok());
     let port = port.ok_or_else(|| at(number, "an m-line needs a port"))?;
-    let types = parts.skip(1).count();
-    if types > MAX_TYPES {
+    let mut types = parts.skip(1);
+    let first_type = types.next().unwrap_or_default().to_owned();
+    if types.count() >= MAX_TYPES {
         return Err(SdpError::TooMany { what: "payload types on an m-line", limit: MAX_TYPES });
     }
     Ok(Line {
@@ -247,8 +255,15 @@ fn media_line(value: &str, number: usize) -> Result<Line, SdpError> {
         direction: Direction::default(),
         rids: Vec::new(),
         has_msid: false,
+        prefers_vp8: false,
+        first_type,
         ssrcs: HashSet::new(),
     })
+}
+
+/// Whether an `rtpmap` names VP8.
+fn is_vp8(codec: &str) -> bool {
+    codec.split('/').next().is_some_and(|name| name.eq_ignore_ascii_case("VP8"))
 }
 
 /// RFC 8122 section 5: a hash function and its bytes in hexadecimal.
@@ -273,8 +288,9 @@ fn simulcast(value: &str) -> Vec<String> {
 }
 
 /// The offer as the engine is to see it: without the client's candidates (it always reaches us
-/// first, and media must not go where a text says), and with one stream id for both lines of a
-/// seat, so that browsers synchronise lips and voice.
+/// first, and media must not go where a text says), with one stream id for both lines of a seat, so
+/// that browsers synchronise lips and voice, and without the dependency descriptor where VP8 is
+/// sent: Chromium would leave VP8's own picture ids out.
 #[must_use]
 pub fn prepare(text: &str, outline: &Outline) -> String {
     let mut out = String::with_capacity(text.len().saturating_add(1024));
@@ -287,6 +303,11 @@ pub fn prepare(text: &str, outline: &Outline) -> String {
             current = lines.next();
         }
         if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+            continue;
+        }
+        let sends_vp8 =
+            current.is_some_and(|line| line.prefers_vp8 && line.direction != Direction::RecvOnly);
+        if sends_vp8 && line.starts_with("a=extmap:") && line.contains(descriptor::URI) {
             continue;
         }
         out.push_str(line);
@@ -403,6 +424,24 @@ mod tests {
         assert!(check_limits(&"x".repeat(MAX_BYTES)).is_ok());
         assert!(matches!(check_limits(&"x".repeat(MAX_BYTES + 1)), Err(SdpError::TooLarge { .. })));
         assert!(check_limits(&"\n".repeat(MAX_LINES + 1)).is_err());
+    }
+
+    #[test]
+    fn the_dependency_descriptor_stays_where_no_vp8_is_sent() {
+        let video = |mid: &str, codecs: &str, direction: &str| {
+            let map = format!("a=extmap:12 {}\r\na=extmap:4/sendonly urn:other", descriptor::URI);
+            let maps = "a=rtpmap:98 VP9/90000\r\na=rtpmap:96 VP8/90000";
+            format!("m=video 9 X {codecs}\r\na=mid:{mid}\r\n{map}\r\n{direction}\r\n{maps}\r\n")
+        };
+        let kept = |codecs, direction| {
+            let text = offer(&[&video("0", codecs, direction)]);
+            let prepared = prepare(&text, &Outline::read(&text).unwrap());
+            assert!(prepared.contains("urn:other"));
+            prepared.contains(descriptor::URI)
+        };
+        assert!(!kept("96 98", "a=sendonly"));
+        assert!(kept("98 96", "a=sendonly"));
+        assert!(kept("96 98", "a=recvonly"), "other codecs come there too");
     }
 
     #[test]

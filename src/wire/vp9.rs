@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Reader, WireError};
 
 /// Frames that one frame can lean on in flexible mode.
-const MAX_REFERENCES: usize = 3;
+pub const MAX_REFERENCES: usize = 3;
 
 /// What a VP9 packet says about itself. A picture has one frame in each spatial layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub struct Vp9 {
     pub not_a_reference: bool,
     /// A scalability structure is there, see [`Scalability::parse`].
     pub scalability: bool,
+    /// In flexible mode: how many pictures back the frames lie that this one leans on, in its own
+    /// spatial layer; 0: no more of them.
+    pub references: [u8; MAX_REFERENCES],
 }
 
 impl Vp9 {
@@ -84,7 +87,7 @@ impl Vp9 {
             }
         }
         if vp9.predicted && vp9.flexible {
-            skip_references(reader)?;
+            vp9.references = read_references(reader)?;
         }
         Ok(vp9)
     }
@@ -129,10 +132,13 @@ impl Vp9 {
 }
 
 /// `P_DIFF`: a byte each, the lowest bit says whether another follows.
-fn skip_references(reader: &mut Reader<'_>) -> Result<(), WireError> {
-    for _ in 0..MAX_REFERENCES {
-        if reader.u8()? & 0x01 == 0 {
-            return Ok(());
+fn read_references(reader: &mut Reader<'_>) -> Result<[u8; MAX_REFERENCES], WireError> {
+    let mut references = [0; MAX_REFERENCES];
+    for reference in &mut references {
+        let byte = reader.u8()?;
+        *reference = byte >> 1;
+        if byte & 0x01 == 0 {
+            return Ok(references);
         }
     }
     Err(WireError)
@@ -238,6 +244,7 @@ mod tests {
         let vp9 = Vp9::parse(&[0xfc, 0x05, 0x20, 0x03, 0x05, 0x02, 0]).unwrap();
         assert!(vp9.flexible && vp9.begins && vp9.ends);
         assert_eq!((vp9.temporal, vp9.tl0), (Some(1), None));
+        assert_eq!(vp9.references, [1, 2, 1]);
         let four = [0xfc, 0x05, 0x20, 0x03, 0x05, 0x03, 0x02];
         assert_eq!(Vp9::parse(&four), Err(WireError), "three are the most");
         assert_eq!(Vp9::parse(&four[..5]), Err(WireError));

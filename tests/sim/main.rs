@@ -18,6 +18,7 @@ mod decoder;
 mod floor;
 mod hostile;
 mod joining;
+mod layers;
 mod loss;
 mod messages;
 mod pace;

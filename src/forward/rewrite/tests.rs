@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::forward::packet::Codec;
 use crate::model::Kind;
+use crate::wire::vp8::Vp8;
+use crate::wire::vp9::Vp9;
 
 fn at(ms: u64) -> Instant {
     crate::test_clock() + Duration::from_millis(ms)
@@ -29,7 +31,10 @@ fn packet(seq: u64, ms: u64, keyframe: bool) -> Packet {
         timestamp: u32::try_from((ms * 90) & 0xffff_ffff).unwrap().wrapping_add(12_345),
         clock_rate: 90_000,
         marker: true,
-        vp8: Vp8::parse(&payload).ok(),
+        stacked: false,
+        pictures: Vp8::parse(&payload).map_or(Pictures::None, Pictures::Vp8),
+        frame: None,
+        descriptor: None,
         keyframe,
         level: None,
         voice: None,
@@ -60,10 +65,10 @@ fn a_new_source_goes_on_where_the_last_one_stopped() {
     let after = rewriter.rewrite(&other).unwrap();
     assert_eq!(after.seq, before.seq + 1);
     assert_eq!(rtp_since(after.timestamp, before.timestamp), 9_000, "100 ms at 90 kHz");
-    assert_eq!(before.vp8, None, "nothing is moved yet");
-    let (old, new) = (packet(70, 0, true).vp8.unwrap(), after.vp8.unwrap());
-    assert_eq!(new.picture_id.unwrap(), old.picture_id.unwrap() + 1);
-    assert_eq!(new.tl0.unwrap(), old.tl0.unwrap() + 1);
+    assert_eq!(before.pictures, None, "nothing is moved yet");
+    let (old, new) = (packet(70, 0, true).pictures, after.pictures.unwrap());
+    assert_eq!(new.picture_id.unwrap(), old.id().unwrap() + 1);
+    assert_eq!(new.tl0.unwrap(), old.tl0().unwrap() + 1);
     assert_eq!(rewriter.rewrite(&packet(4_999, 90, false)), Err(DropReason::TooOld));
 }
 
@@ -163,7 +168,7 @@ fn layered(seq: u64, temporal: u8) -> Packet {
 fn left_out_packets_leave_no_hole_and_late_ones_find_their_place() {
     let mut rewriter = Rewriter::new(0);
     rewriter.start(&layered(100, 0), at(0));
-    let picture = |numbers: Numbers| numbers.vp8.and_then(|ids| ids.picture_id);
+    let picture = |numbers: Numbers| numbers.pictures.and_then(|ids| ids.picture_id);
     assert_eq!(rewriter.rewrite(&layered(100, 0)).unwrap().seq, 0);
     // 101 is late; 102 is left out; 103 goes; 104 and 105 are left out; 106 goes.
     rewriter.thin(&layered(102, 2));
@@ -189,7 +194,7 @@ fn a_frame_of_several_packets_takes_one_picture_away() {
         rewriter.thin(&of(seq, 101));
     }
     let next = rewriter.rewrite(&of(14, 102)).unwrap();
-    assert_eq!((next.seq, next.vp8.unwrap().picture_id), (1, Some(101)));
+    assert_eq!((next.seq, next.pictures.unwrap().picture_id), (1, Some(101)));
 }
 
 #[test]
@@ -226,12 +231,48 @@ proptest! {
                 let numbers = rewriter.rewrite(&packet).unwrap();
                 (seq, picture) = (seq + 1, picture + 1);
                 prop_assert_eq!(numbers.seq, seq);
-                let own = packet.vp8.unwrap().picture_id;
-                let id = numbers.vp8.map_or(own, |ids| ids.picture_id);
+                let own = packet.pictures.id();
+                let id = numbers.pictures.map_or(own, |ids| ids.picture_id);
                 prop_assert_eq!(id, Some(picture));
             } else {
                 rewriter.thin(&packet);
             }
         }
     }
+}
+
+#[test]
+fn frames_of_a_descriptor_are_counted_on_and_keep_their_distances() {
+    let mut rewriter = Rewriter::new(0);
+    let described = |seq: u64, frame: u16| {
+        let [high, low] = frame.to_be_bytes();
+        let descriptor = Some(Arc::from([0xc1, high, low]));
+        Packet { pictures: Pictures::None, descriptor, ..packet(seq, seq, false) }
+    };
+    rewriter.start(&described(10, 65_534), at(10));
+    assert_eq!(rewriter.rewrite(&described(10, 65_534)).unwrap().frame, Some(65_534));
+    rewriter.thin(&described(11, 65_535));
+    assert_eq!(rewriter.rewrite(&described(12, 0)).unwrap().frame, Some(0), "not closed up");
+    rewriter.start(&described(900, 77), at(20));
+    assert_eq!(rewriter.rewrite(&described(900, 77)).unwrap().frame, Some(1));
+    assert_eq!(rewriter.rewrite(&described(901, 79)).unwrap().frame, Some(3));
+    assert_eq!(rewriter.rewrite(&packet(902, 902, false)).unwrap().frame, None);
+}
+
+#[test]
+fn pictures_of_vp9_are_counted_on_and_keep_their_distances() {
+    let mut rewriter = Rewriter::new(0);
+    let of = |seq: u64, id: u8| {
+        let vp9 = Vp9::parse(&[0xbc, 0x80, id, 0x00]).unwrap();
+        Packet { pictures: Pictures::Vp9(vp9), ..packet(seq, seq, false) }
+    };
+    let picture = |numbers: Numbers| numbers.pictures.and_then(|ids| ids.picture_id);
+    rewriter.start(&of(10, 5), at(10));
+    assert_eq!(picture(rewriter.rewrite(&of(10, 5)).unwrap()), None);
+    rewriter.thin(&of(11, 6));
+    let after = rewriter.rewrite(&of(12, 7)).unwrap();
+    assert_eq!((after.seq, picture(after)), (1, None), "others count from the id");
+    rewriter.start(&of(900, 100), at(20));
+    let next = rewriter.rewrite(&of(900, 100)).unwrap();
+    assert_eq!((next.seq, picture(next)), (2, Some(8)));
 }

@@ -10,6 +10,7 @@ mod descriptor;
 pub mod fence;
 pub mod negotiate;
 mod pace;
+mod redundancy;
 pub mod seats;
 pub mod streams;
 mod told;
@@ -35,6 +36,7 @@ use fence::Fence;
 use negotiate::Negotiated;
 pub use negotiate::{Engine, Offer, OfferError, SessionConfig};
 use pace::{Pace, Sent, Wish};
+use redundancy::Redundancy;
 use seats::SeatLines;
 use streams::{Incoming, LineIndex};
 
@@ -130,6 +132,7 @@ pub struct Session {
     channels: Channels,
     fence: Fence,
     pace: Pace,
+    redundancy: Redundancy,
     deadline: Option<Instant>,
     connected: bool,
     hello_seen: bool,
@@ -250,7 +253,7 @@ impl Session {
         if !self.is_connected() {
             return Written { dropped: Some(DropReason::NotConnected), ..Written::default() };
         }
-        let written = self.seats.write(&mut self.rtc, seat, packets);
+        let written = self.seats.write(&mut self.rtc, seat, packets, self.redundancy.level());
         let video = packets.first().is_some_and(|(packet, _)| packet.kind == Kind::Video);
         self.pace.wrote(written, video);
         written
@@ -395,6 +398,8 @@ impl Session {
             RtcEvent::RtpPacket(packet) => match self.incoming.packet(&mut self.rtc, packet, now) {
                 Ok((line, ssrc, packet)) => {
                     self.fence.authenticated(ssrc, now);
+                    let missed = self.incoming.take_missed();
+                    out.events.extend(missed.map(|packet| Event::Media { line, packet }));
                     out.events.push(Event::Media { line, packet });
                 }
                 Err(reason) => out.drops.count(reason),
@@ -407,7 +412,11 @@ impl Session {
             RtcEvent::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
                 self.pace.estimated(estimate);
             }
-            RtcEvent::PeerStats(stats) => self.pace.measured(&stats),
+            RtcEvent::PeerStats(stats) => {
+                self.pace.measured(&stats);
+                let (loss, estimate) = self.pace.carries();
+                self.redundancy.measured(loss, estimate);
+            }
             RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),
             RtcEvent::ChannelData(data) => match self.channels.lane_of(data.id) {
                 Some(lane) if data.binary => {

@@ -16,6 +16,7 @@ use super::channels::{self, Channels};
 use super::descriptor;
 use super::fence::Fence;
 use super::pace::{self, Pace};
+use super::redundancy::Redundancy;
 use super::seats::SeatLines;
 use super::streams::Incoming;
 use crate::model::Kind;
@@ -156,6 +157,7 @@ impl Session {
             channels: Channels::new(config.data_bytes),
             fence: Fence::default(),
             pace: Pace::new(now),
+            redundancy: Redundancy::default(),
             deadline: Some(now),
             connected: false,
             hello_seen: false,
@@ -263,7 +265,7 @@ fn build(engine: &Engine, config: &SessionConfig, ufrag: &str, now: Instant) -> 
             pass: config.password.clone(),
         })
         .clear_codecs()
-        .enable_opus(true, false)
+        .enable_opus(true, true)
         .enable_vp8(true)
         .enable_vp9(true)
         .enable_av1(true)

@@ -251,6 +251,11 @@ impl Pace {
         self.rtt = stats.rtt;
     }
 
+    /// What part of packets was lost in the last second, and what the network seems to carry.
+    pub fn carries(&self) -> (f32, u64) {
+        (self.loss, self.momentary.unwrap_or(self.estimate))
+    }
+
     /// What the network carries, if that is to be told anew.
     pub fn bandwidth(&mut self, now: Instant) -> Option<Bandwidth> {
         // What leaves while a flood runs off says nothing.

@@ -4,6 +4,7 @@
 //! again ("lazy"): every wake of a session walks all its streams, and a stream that never sent
 //! would tell the browser a clock of zero.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use str0m::Rtc;
@@ -11,6 +12,7 @@ use str0m::format::PayloadParams;
 use str0m::media::{Direction, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
+use super::redundancy::Recent;
 use super::streams::{codec_of, mid_of};
 use super::{Written, descriptor};
 use crate::counts::DropReason;
@@ -39,6 +41,9 @@ struct Line {
     rtx: Option<Ssrc>,
     live: bool,
     types: Vec<(Codec, Pt)>,
+    /// The payload type for sound with earlier frames, if the client takes that, and those frames.
+    red: Option<Pt>,
+    recent: Recent,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +136,7 @@ impl SeatLines {
         let lines = self.seats.iter_mut().flat_map(|s| [&mut s.audio, &mut s.video]).flatten();
         for line in lines {
             line.types = payload_types(rtc, line.mid);
+            line.red = redundant_type(rtc, line.mid);
             if !line.live {
                 rtc.direct_api().remove_stream_tx(line.ssrc);
             }
@@ -160,18 +166,19 @@ impl SeatLines {
         }
     }
 
-    /// Hands packets of one track to the engine, in order.
+    /// Hands packets of one track to the engine, in order; sound with so many earlier frames.
     pub(super) fn write(
         &mut self,
         rtc: &mut Rtc,
         seat: SeatIndex,
         packets: &[(&Packet, Numbers)],
+        redundancy: usize,
     ) -> Written {
         let mut written = Written::default();
         let unknown = Written { dropped: Some(DropReason::Unpublished), ..written };
         let Some((first, _)) = packets.first() else { return written };
         let line = self.seats.get_mut(seat.index()).and_then(|s| s.half_mut(first.kind).as_mut());
-        let Some(Line { mid, ssrc, rtx, live, types }) = line else { return unknown };
+        let Some(Line { mid, ssrc, rtx, live, types, red, recent }) = line else { return unknown };
         let video = first.kind == Kind::Video;
         let mut api = rtc.direct_api();
         if !*live {
@@ -194,11 +201,18 @@ impl SeatLines {
                 written.dropped = Some(DropReason::Codec);
                 continue;
             };
-            match outgoing(packet, *numbers, *pt, video) {
+            let wrapped = red.filter(|_| packet.codec == Codec::Opus).and_then(|red| {
+                let numbers = (numbers.seq, numbers.timestamp);
+                let payload = recent.wrap(numbers, &packet.payload, (redundancy, **pt))?;
+                Some((red, payload))
+            });
+            let (pt, payload) = wrapped.unwrap_or_else(|| (*pt, packet.payload.clone()));
+            let bytes = payload.len() as u64;
+            match outgoing(packet, *numbers, (pt, payload), video) {
                 Ok(write) => {
                     stream.write_rtp(write);
                     written.packets += 1;
-                    written.bytes += packet.payload.len() as u64;
+                    written.bytes += bytes;
                     written.keyframe |= packet.keyframe;
                 }
                 Err(reason) => written.dropped = Some(reason),
@@ -212,14 +226,14 @@ impl SeatLines {
 fn outgoing(
     packet: &Packet,
     numbers: Numbers,
-    pt: Pt,
+    (pt, payload): (Pt, Arc<[u8]>),
     nackable: bool,
 ) -> Result<RtpWrite, DropReason> {
     let payload = match (&packet.pictures, numbers.pictures) {
         (Pictures::Vp9(vp9), Some(PictureNumbers { picture_id, tl0 })) => vp9
             .patch(&packet.payload, picture_id.unwrap_or(0), tl0.unwrap_or(0))
             .ok_or(DropReason::RtpMalformed)?,
-        _ => packet.payload.clone(),
+        _ => payload,
     };
     let mut write =
         RtpWrite::new(pt, numbers.seq.into(), numbers.timestamp, packet.wallclock, payload)
@@ -255,7 +269,8 @@ impl Line {
         let mut api = rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None)?;
         let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
-        Some(Self { mid, ssrc, rtx, live: false, types: Vec::new() })
+        let recent = Recent::default();
+        Some(Self { mid, ssrc, rtx, live: false, types: Vec::new(), red: None, recent })
     }
 }
 
@@ -271,6 +286,14 @@ fn payload_types(rtc: &Rtc, mid: Mid) -> Vec<(Codec, Pt)> {
         .map(named)
         .filter(|(codec, _)| *codec != Codec::Other)
         .collect()
+}
+
+/// The payload type under which a line takes Opus with earlier frames beside its own.
+fn redundant_type(rtc: &Rtc, mid: Mid) -> Option<Pt> {
+    let media = rtc.media(mid)?;
+    let mut params = rtc.codec_config().params().iter();
+    let opus = params.find(|params| codec_of(&params.spec()) == Codec::Opus)?;
+    opus.red().filter(|_| media.remote_pts().contains(&opus.pt()))
 }
 
 /// What is passed on of a packet's header extensions; what belongs to the hop is left out.

@@ -8,6 +8,7 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
 use super::descriptor;
+use super::redundancy::{self, Came};
 use super::told::Told;
 use crate::counts::DropReason;
 use crate::forward::layers::bit;
@@ -38,6 +39,8 @@ pub(super) struct PayloadType {
     pub clock_rate: u32,
     /// It carries retransmissions of another payload type (RFC 4588).
     pub rtx: bool,
+    /// It carries earlier payloads beside its own (RFC 2198).
+    pub red: bool,
 }
 
 /// Everything that comes from the client.
@@ -47,6 +50,10 @@ pub(super) struct Incoming {
     ssrcs: Vec<(u32, LineIndex, u8)>,
     /// What the dependency descriptors of an SSRC speak of.
     structures: Vec<(u32, Structure)>,
+    /// What came of sound that is sent more than once.
+    came: Vec<Came>,
+    /// Packets that did not come by themselves but in the one that was taken last, oldest first.
+    missed: Vec<Packet>,
     types: [PayloadType; 128],
 }
 
@@ -56,6 +63,8 @@ impl Default for Incoming {
             lines: Vec::new(),
             ssrcs: Vec::new(),
             structures: Vec::new(),
+            came: Vec::new(),
+            missed: Vec::new(),
             types: [PayloadType::default(); 128],
         }
     }
@@ -76,16 +85,20 @@ impl Incoming {
         self.types = [PayloadType::default(); 128];
         for params in rtc.codec_config().params() {
             let spec = params.spec();
-            if let Some(entry) = self.types.get_mut(usize::from(*params.pt())) {
-                *entry = PayloadType {
-                    codec: Some(codec_of(&spec)),
-                    clock_rate: spec.clock_rate.get(),
-                    rtx: false,
-                };
-            }
-            let resend = params.resend().and_then(|pt| self.types.get_mut(usize::from(*pt)));
-            if let Some(entry) = resend {
-                *entry = PayloadType { codec: None, clock_rate: 0, rtx: true };
+            let media = PayloadType {
+                codec: Some(codec_of(&spec)),
+                clock_rate: spec.clock_rate.get(),
+                ..PayloadType::default()
+            };
+            let types = [
+                (Some(params.pt()), media),
+                (params.red(), PayloadType { red: true, ..media }),
+                (params.resend(), PayloadType { rtx: true, ..PayloadType::default() }),
+            ];
+            for (pt, of) in types {
+                if let Some(entry) = pt.and_then(|pt| self.types.get_mut(usize::from(*pt))) {
+                    *entry = of;
+                }
             }
         }
     }
@@ -155,7 +168,7 @@ impl Incoming {
             .map(|line| line.kind)
             .ok_or(DropReason::Unpublished)?;
         let pt = *packet.header.payload_type;
-        let PayloadType { codec: Some(codec), clock_rate, .. } = self.payload_type(pt) else {
+        let PayloadType { codec: Some(codec), clock_rate, red, .. } = self.payload_type(pt) else {
             return Err(DropReason::Codec);
         };
         let values = &packet.header.ext_vals;
@@ -163,7 +176,7 @@ impl Incoming {
         let told = self.told(ssrc, codec, &packet.payload, descriptor.as_deref());
         // Layers of one stream; those of a simulcast layer are sent with it.
         let stacked = told.spatial.filter(|_| !self.is_simulcast(line));
-        let packet = Packet {
+        let mut packet = Packet {
             kind,
             codec,
             layer: stacked.unwrap_or(layer),
@@ -186,7 +199,34 @@ impl Incoming {
             wallclock: packet.timestamp,
             payload: packet.payload,
         };
+        self.unwrap(ssrc, &mut packet, red)?;
         Ok((line, ssrc, packet))
+    }
+
+    /// Leaves a packet of sound with one frame, and keeps those that did not come by themselves.
+    fn unwrap(&mut self, ssrc: u32, packet: &mut Packet, red: bool) -> Result<(), DropReason> {
+        self.missed.clear();
+        let Self { came, ssrcs, missed, .. } = self;
+        if !came.iter().any(|came| came.ssrc == ssrc) {
+            if !red {
+                return Ok(());
+            }
+            came.retain(|came| ssrcs.iter().any(|known| known.0 == came.ssrc));
+            came.push(Came::new(ssrc, packet.seq));
+        }
+        let Some(came) = came.iter_mut().find(|came| came.ssrc == ssrc) else { return Ok(()) };
+        if !came.first(packet.seq) {
+            return Err(DropReason::Duplicate);
+        }
+        if red && !redundancy::unwrap(packet, came, missed) {
+            return Err(DropReason::RtpMalformed);
+        }
+        Ok(())
+    }
+
+    /// The packets that did not come by themselves but in the one that was taken last.
+    pub fn take_missed(&mut self) -> impl Iterator<Item = Packet> + '_ {
+        self.missed.drain(..)
     }
 
     /// What a packet tells of its frame; keeps the structure that it brings.

@@ -8,6 +8,7 @@ pub mod classify;
 pub mod data;
 pub mod descriptor;
 pub mod h264;
+pub mod red;
 pub mod rtp;
 pub mod sdp;
 pub mod stun;

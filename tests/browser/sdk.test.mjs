@@ -80,6 +80,36 @@ test('three browsers see and hear each other through a dozen lines of code', TIM
   }
 });
 
+test('Chromium sends each frame of sound twice, and who loses nothing gets it once', TIMEOUT, async (t) => {
+  const from = { sent: await ada.ask(soundSent), bob: await bob.counters(ada, 'audio'), finn: await finn.counters(ada, 'audio') };
+  const since = async (before, now) => {
+    const { packets, bytes } = await now();
+    if (packets < before.packets + 100) throw new Error(`${packets - before.packets} packets`);
+    return (bytes - before.bytes) / (packets - before.packets);
+  };
+  const size = (what, before, now) => until(`${what}: 100 packets`, () => since(before, now));
+  const sent = await size('from Ada', from.sent, () => ada.ask(soundSent));
+  for (const viewer of [bob, finn]) {
+    const before = from[viewer.name.toLowerCase()];
+    const got = await size(`at ${viewer.name}`, before, () => viewer.counters(ada, 'audio'));
+    t.diagnostic(`${sent.toFixed(0)} bytes a packet from Ada, ${got.toFixed(0)} at ${viewer.name}`);
+    assert.ok(sent > got * 1.6, `${sent} bytes a packet from Ada, ${got} at ${viewer.name}`);
+  }
+});
+
+/** Runs in the page: what was sent of the microphone. Statistics name the codec inside. */
+async function soundSent() {
+  const sum = { bytes: 0, packets: 0 };
+  for (const connection of window.__test.connections) {
+    for (const entry of (await connection.getStats()).values()) {
+      if (entry.type !== 'outbound-rtp' || entry.kind !== 'audio') continue;
+      sum.bytes += entry.bytesSent;
+      sum.packets += entry.packetsSent;
+    }
+  }
+  return sum;
+}
+
 test('messages of both kinds and both lanes arrive with their true sender', TIMEOUT, async () => {
   await ada.ask(async () => {
     const me = window.room.localParticipant;

@@ -1,5 +1,8 @@
 //! Networks that lose, delay and double.
 
+use std::collections::BTreeSet;
+
+use crate::support::peer::Received;
 use crate::viewer;
 use crate::world::{Weather, World};
 
@@ -51,7 +54,56 @@ fn under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe(workers: 
     }
 }
 
+/// Of 500 frames of sound, how many a viewer can play when one packet of ten is lost on each way;
+/// and how many of them came in time to be played only in later packets.
+fn sound_in_a_storm(seed: u64, workers: u8, repeats: bool) -> (usize, usize) {
+    let mut world = World::new(seed, workers);
+    let speaker = world.join_whole("r", "speaker");
+    let viewer = world.join_whole("r", "viewer");
+    world.members.get_mut(&speaker).unwrap().peer.repeats = repeats;
+    world.on_air(speaker);
+    world.weather = Weather { loss: 10, delay: 24, ..Weather::default() };
+    // Until it is known that packets are lost.
+    world.run(3_000);
+    world.forget_received();
+    world.run(10_000);
+    let mark = world.mark(speaker);
+    let received = &world.members[&viewer].peer.received;
+    let sound: Vec<_> = received.iter().filter(|p| p.payload == sound(mark, p)).collect();
+    let stamps = |again: bool| sound.iter().filter(move |p| p.again == again).map(|p| p.timestamp);
+    let own: BTreeSet<u32> = stamps(false).collect();
+    let again: BTreeSet<u32> = stamps(true).collect();
+    (own.union(&again).count(), again.difference(&own).count())
+}
+
+/// What a frame of sound looks like, whenever it was sent.
+fn sound(mark: u8, packet: &Received) -> Vec<u8> {
+    let mut payload = vec![mark; 40];
+    payload[4..8].copy_from_slice(packet.payload.get(4..8).unwrap_or(&[0; 4]));
+    payload
+}
+
+/// Sent once, nineteen of a hundred would be lost.
+fn sound_outlives_a_loss_of_ten_per_cent_both_ways(workers: u8) {
+    let runs = [39, 40].map(|seed| sound_in_a_storm(seed, workers, true));
+    let (played, again) = (runs[0].0 + runs[1].0, runs[0].1 + runs[1].1);
+    println!("{played} of 1,000 frames can be played, {again} of them from later packets");
+    assert!(played >= 960, "{played} of 1,000 frames can be played");
+    assert!(again >= 50, "{again} frames came in later packets");
+}
+
+/// What is lost before the server stays lost, that is ten of a hundred.
+fn sound_that_its_publisher_sends_once_is_sent_to_a_lossy_viewer_again(workers: u8) {
+    let runs = [41, 42].map(|seed| sound_in_a_storm(seed, workers, false));
+    let (played, again) = (runs[0].0 + runs[1].0, runs[0].1 + runs[1].1);
+    println!("{played} of 1,000 frames can be played, {again} of them from later packets");
+    assert!((850..=940).contains(&played), "{played} of 1,000 frames can be played");
+    assert!(again >= 50, "{again} frames came in later packets");
+}
+
 crate::scenes! {
+    sound_outlives_a_loss_of_ten_per_cent_both_ways,
+    sound_that_its_publisher_sends_once_is_sent_to_a_lossy_viewer_again,
     five_per_cent_of_loss_is_repaired_both_ways,
     reordering_and_doubling_change_nothing_that_a_viewer_sees,
     under_loss_no_stream_runs_backwards_and_each_begins_with_a_keyframe,

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use fanlight::model::Source;
 use fanlight::wire::data::{self, Frame};
+use fanlight::wire::red::{self, Earlier, Red};
 use fanlight::worker::command::NewTrack;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::format::Codec;
 use str0m::media::{
-    Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer,
+    Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
 };
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, SeqNo};
@@ -48,6 +49,8 @@ pub struct Received {
     pub marker: bool,
     pub payload: Vec<u8>,
     pub at: Instant,
+    /// It came in a later packet.
+    pub again: bool,
 }
 
 /// The client.
@@ -66,6 +69,9 @@ pub struct Peer {
     pub mids: Vec<(Mid, MediaKind)>,
     /// Bytes of a video packet's payload.
     pub payload: usize,
+    /// It sends each frame of sound twice (RFC 2198), as Chromium does.
+    pub repeats: bool,
+    before: Option<(u32, Vec<u8>)>,
     /// How loud it is, in dBov.
     pub level: i8,
     /// It offers its camera with three layers.
@@ -94,7 +100,7 @@ impl Peer {
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)
             .clear_codecs()
-            .enable_opus(true, false)
+            .enable_opus(true, true)
             .enable_vp8(true)
             .build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
@@ -112,6 +118,8 @@ impl Peer {
             deadline: Some(now),
             mids: Vec::new(),
             payload: 600,
+            repeats: false,
+            before: None,
             level: -20,
             simulcast: false,
             decodes: false,
@@ -272,15 +280,41 @@ impl Peer {
                 self.ask_keyframe(&mid.to_string());
             }
         }
-        self.received.push(Received {
+        let received = |back: (u64, u32), payload: &[u8]| Received {
             mid: mid.map(|mid| mid.to_string()).unwrap_or_default(),
             ssrc: *packet.header.ssrc,
-            seq: *packet.seq_no,
-            timestamp: packet.header.timestamp,
+            seq: *packet.seq_no - back.0,
+            timestamp: packet.header.timestamp.wrapping_sub(back.1),
             marker: packet.header.marker,
-            payload: packet.payload.to_vec(),
+            payload: payload.to_vec(),
             at: now,
+            again: back.0 > 0,
+        };
+        let (_, red) = self.sound_types();
+        if packet.header.payload_type != red {
+            return self.received.push(received((0, 0), &packet.payload));
+        }
+        let red = Red::parse(&packet.payload).unwrap();
+        let earlier = red.earlier().zip(1..);
+        self.received.extend(earlier.map(|(e, n)| received((n, e.back), e.payload)));
+        self.received.push(received((0, 0), red.own));
+    }
+
+    /// The payload types of Opus alone and with earlier frames.
+    fn sound_types(&self) -> (Pt, Pt) {
+        let opus = self.rtc.codec_config().find(|p| p.spec().codec == Codec::Opus).unwrap();
+        (opus.pt(), opus.red().unwrap_or_else(|| opus.pt()))
+    }
+
+    /// Puts the frame before in front of one, and keeps it for the next.
+    fn repeat(&mut self, timestamp: u32, payload: Vec<u8>) -> Vec<u8> {
+        let before = self.before.replace((timestamp, payload.clone()));
+        let (pt, _) = self.sound_types();
+        let earlier = before.iter().map(|(at, payload)| {
+            let back = timestamp.wrapping_sub(*at);
+            Earlier { back, payload }
         });
+        red::write(*pt, &earlier.collect::<Vec<_>>(), &payload)
     }
 
     /// Sends 20 ms of sound (a packet whose payload is `mark` around its timestamp) or one frame of `packets`
@@ -290,7 +324,7 @@ impl Peer {
             MediaKind::Audio => Codec::Opus,
             MediaKind::Video => Codec::Vp8,
         };
-        let pt = self.rtc.codec_config().find(|p| p.spec().codec == codec).unwrap().pt();
+        let mut pt = self.rtc.codec_config().find(|p| p.spec().codec == codec).unwrap().pt();
         let size = self.payload;
         let stream = &mut self.streams[n];
         let keyframe = std::mem::take(&mut stream.keyframe_wanted);
@@ -312,6 +346,12 @@ impl Peer {
             }
         }
         let last = payloads.len() - 1;
+        if self.repeats && stream.kind == MediaKind::Audio {
+            let timestamp = stream.timestamp;
+            pt = self.sound_types().1;
+            payloads = payloads.into_iter().map(|plain| self.repeat(timestamp, plain)).collect();
+        }
+        let stream = &mut self.streams[n];
         let (mid, rid, timestamp, kind) = (stream.mid, stream.rid, stream.timestamp, stream.kind);
         let first = stream.seq;
         stream.seq += payloads.len() as u64;

@@ -1,6 +1,6 @@
 //! A client: its own engine, the offers that a browser would make, and what it received.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -49,7 +49,7 @@ pub struct Received {
     pub marker: bool,
     pub payload: Vec<u8>,
     pub at: Instant,
-    /// It came in a later packet.
+    /// It was lost, and came in a later packet.
     pub again: bool,
 }
 
@@ -72,6 +72,8 @@ pub struct Peer {
     /// It sends each frame of sound twice (RFC 2198), as Chromium does.
     pub repeats: bool,
     before: Option<(u32, Vec<u8>)>,
+    /// Frames of sound that it has, by SSRC and sequence number.
+    sound: BTreeSet<(u32, u64)>,
     /// How loud it is, in dBov.
     pub level: i8,
     /// It offers its camera with three layers.
@@ -120,6 +122,7 @@ impl Peer {
             payload: 600,
             repeats: false,
             before: None,
+            sound: BTreeSet::new(),
             level: -20,
             simulcast: false,
             decodes: false,
@@ -290,14 +293,21 @@ impl Peer {
             at: now,
             again: back.0 > 0,
         };
-        let (_, red) = self.sound_types();
-        if packet.header.payload_type != red {
-            return self.received.push(received((0, 0), &packet.payload));
-        }
-        let red = Red::parse(&packet.payload).unwrap();
-        let earlier = red.earlier().zip(1..);
-        self.received.extend(earlier.map(|(e, n)| received((n, e.back), e.payload)));
-        self.received.push(received((0, 0), red.own));
+        let (opus, red) = self.sound_types();
+        let frames = match packet.header.payload_type {
+            pt if pt == red => {
+                let red = Red::parse(&packet.payload).unwrap();
+                let mut frames: Vec<Received> =
+                    red.earlier().zip(1..).map(|(e, n)| received((n, e.back), e.payload)).collect();
+                frames.reverse();
+                frames.push(received((0, 0), red.own));
+                frames
+            }
+            pt if pt == opus => vec![received((0, 0), &packet.payload)],
+            _ => return self.received.push(received((0, 0), &packet.payload)),
+        };
+        let new = frames.into_iter().filter(|frame| self.sound.insert((frame.ssrc, frame.seq)));
+        self.received.extend(new);
     }
 
     /// The payload types of Opus alone and with earlier frames.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::allocation::{Ask, Sum, allocate, next_step};
+use super::allocation::{Ask, Sum, allocate, first_least, next_step};
 use super::network::Network;
 use super::seating::{PINNED, Pair};
 use super::{Member, MemberKey, Room, RoomEvent, Track};
@@ -322,12 +322,16 @@ impl Room {
         let Some(member) = members.get_mut(at).and_then(Option::as_mut) else { return };
         member.adapting.due = member.connected.then_some(now + LOOK);
         let (Some(key), true) = (member.key, member.connected) else { return };
-        if member.adapting.network.is_newly_flooded(now) {
+        let flooded = member.adapting.network.is_newly_flooded(now);
+        if flooded {
             events.push_back(RoomEvent::Forget { to: key });
+            // What is forgotten leaves holes, and a keyframe may have been among it.
+            let pictures = member.seats.iter_mut().map(|seat| seat.half_mut(Kind::Video));
+            pictures.for_each(|half| half.forwarder.restart());
         }
         let sound = member.sound(tracks);
         let (given, sum) = decide(member, tracks, sound, now);
-        let mut changed = false;
+        let mut changed = flooded;
         for Given { seat, track, target, stop_old, wanted } in &given {
             let Some(seat) = member.seats.get_mut(*seat) else { continue };
             let forwarder = &mut seat.half_mut(Kind::Video).forwarder;
@@ -380,7 +384,13 @@ fn decide(
     };
     let asks: Vec<Ask<'_>> = watched.iter().map(|each| each.ask(now_useful(each))).collect();
     let mut counts = Vec::new();
-    let mut sum = allocate(terms.budget, &asks, &mut counts);
+    let mut budget = terms.budget;
+    // When a network gets narrower its estimate falls below what it carries. Nothing is sent only
+    // once the least of one picture has been too much for a while.
+    if let Some(least) = first_least(&asks, terms.fell) {
+        budget.held = budget.held.max(least);
+    }
+    let mut sum = allocate(budget, &asks, &mut counts);
     // What has to wait is looked for all the same.
     let asks: Vec<Ask<'_>> = watched.iter().map(|each| each.ask(each.useful)).collect();
     sum.next = next_step(&asks, &counts, sum.sent);
@@ -389,7 +399,7 @@ fn decide(
         false => each.cost(each.useful),
     };
     sum.full = watched.iter().map(full).sum();
-    let left = terms.budget.held.saturating_sub(sum.sent);
+    let left = budget.held.saturating_sub(sum.sent);
     let (mut rose, mut fell) = (false, false);
     let mut given = Vec::with_capacity(watched.len());
     for (each, count) in watched.iter().zip(counts) {

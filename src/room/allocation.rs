@@ -80,6 +80,15 @@ pub fn allocate(budget: Budget, asks: &[Ask<'_>], given: &mut Vec<usize>) -> Sum
     Sum { sent, next: next_step(asks, given, sent), full }
 }
 
+/// What the lowest of the ask that comes first costs, if a viewer has more of it than that, or has
+/// only that since a moment ago (`fell`).
+pub fn first_least(asks: &[Ask<'_>], fell: bool) -> Option<u64> {
+    let wanted = asks.iter().filter(|ask| ask.useful > 0);
+    let first =
+        wanted.min_by_key(|ask| (Reverse((ask.first, ask.priority)), Reverse(ask.height)))?;
+    (first.held > 1 || (first.held == 1 && fell)).then(|| cost(first, 1))
+}
+
 /// What would be sent if whoever comes first and lacks something got one rung more.
 pub fn next_step(asks: &[Ask<'_>], given: &[usize], sent: u64) -> u64 {
     let lacks = |(ask, has): &(&Ask<'_>, &usize)| **has < ask.useful.min(ask.rungs.len());
@@ -192,6 +201,17 @@ mod tests {
         let sum = allocate(steady(250_000), &[ask(&camera), screen], &mut given);
         assert_eq!(given, [1, 1]);
         assert_eq!(sum, Sum { sent: 200_000, next: 600_000, full: 1_000_000 });
+    }
+
+    #[test]
+    fn the_least_of_one_picture_is_kept_for_a_while() {
+        let camera = rungs(&[100_000, 500_000]);
+        let screen = Ask { first: true, held: 2, ..ask(&camera) };
+        assert_eq!(first_least(&[ask(&camera), screen], false), Some(100_000));
+        let least = Ask { held: 1, ..screen };
+        assert_eq!(first_least(&[ask(&camera), least], true), Some(100_000));
+        assert_eq!(first_least(&[ask(&camera), least], false), None, "it was too much for long");
+        assert_eq!(first_least(&[Ask { useful: 0, ..screen }, ask(&camera)], true), None);
     }
 
     prop_compose! {

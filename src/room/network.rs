@@ -73,6 +73,8 @@ pub(super) struct Network {
 pub(super) struct Terms {
     /// How much may be sent beside the sound.
     pub budget: Budget,
+    /// Pictures got worse a moment ago.
+    pub fell: bool,
     /// No picture gets better.
     pub no_better: bool,
     /// A picture gets better by one rung at most.
@@ -130,6 +132,7 @@ impl Network {
         }
         let low = self.lows.lowest(estimate);
         let calm = self.calm_until.is_some_and(|until| now < until);
+        let recovers = self.fell.is_some_and(|at| now < at + RECOVERS);
         let new = if calm { low / CALM_SPARE.1 * CALM_SPARE.0 } else { low };
         Terms {
             budget: Budget {
@@ -139,8 +142,8 @@ impl Network {
                 // comes through is known best once it is sent.
                 first: if calm { low } else { estimate + estimate / 4 }.saturating_sub(sound),
             },
-            no_better: self.raised.is_some_and(|at| now < at + BREATH)
-                || self.fell.is_some_and(|at| now < at + RECOVERS),
+            fell: recovers,
+            no_better: self.raised.is_some_and(|at| now < at + BREATH) || recovers,
             careful: self.fell.is_some_and(|at| now < at + CAREFUL),
             least: flooded || loss > FLOOD,
         }

@@ -48,6 +48,11 @@ impl Upstream {
     /// if that is something new, and when to look again.
     fn want(&mut self, wanted: u8, known: u8, now: Instant) -> (Option<u8>, Option<Instant>) {
         let (mut told, mut again) = (self.told, None);
+        // A layer that has never come may still do so, as the publisher finds out what its network
+        // carries: nobody can want it yet, and once it was given up nobody ever would. The smallest
+        // costs little, and whose network gets narrow needs it at once; a browser that has to begin
+        // with it changes all its layers for that, in half a second.
+        let wanted = if wanted == 0 { 0 } else { wanted | !known | bit(0) };
         let layers = self.woken.iter_mut().zip(&mut self.unwanted).zip(0u8..);
         for ((woken, unwanted), layer) in layers {
             let bit = bit(layer);
@@ -115,15 +120,33 @@ mod tests {
         assert_eq!(up.want(0b010, 0b111, t), (None, Some(t + GIVE_UP_AFTER)));
         let later = t + GIVE_UP_AFTER;
         let (told, again) = up.want(0b010, 0b111, later);
-        assert_eq!((told.map(|told| told & 0b111), again), (Some(0b010), None));
+        assert_eq!(
+            (told.map(|told| told & 0b111), again),
+            (Some(0b011), None),
+            "the smallest stays"
+        );
         let (told, _) = up.want(0b100, 0b111, later);
-        assert_eq!(told.map(|told| told & 0b111), Some(0b110), "upward at once");
+        assert_eq!(told.map(|told| told & 0b111), Some(0b111), "upward at once");
         let (told, _) = up.want(0b110, 0b111, later + GIVE_UP_AFTER);
         assert_eq!(told, None, "it was wanted again in time");
         let mut single = Upstream::default();
         single.want(0b001, 0b001, t);
         let (told, _) = single.want(0b001, 0b001, later);
         assert_eq!(told, None, "there are no others that could be given up");
+    }
+
+    #[test]
+    fn a_layer_that_has_never_come_is_given_up_with_all_others_only() {
+        let t = crate::test_clock();
+        let mut up = Upstream::default();
+        up.want(0b001, 0b011, t);
+        let (told, _) = up.want(0b001, 0b011, t + GIVE_UP_AFTER);
+        assert_eq!(told.map(|told| told & 0b111), Some(0b101), "the third may yet come");
+        up.want(0, 0b011, t + GIVE_UP_AFTER);
+        let (told, _) = up.want(0, 0b011, t + GIVE_UP_AFTER * 2);
+        assert_eq!(told.map(|told| told & 0b111), Some(0), "nobody watches");
+        let (told, _) = up.want(0b001, 0b011, t + GIVE_UP_AFTER * 3);
+        assert_eq!(told.map(|told| told & 0b111), Some(0b101), "it gets another chance");
     }
 
     #[test]

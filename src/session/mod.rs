@@ -10,6 +10,7 @@ mod descriptor;
 pub mod fence;
 pub mod negotiate;
 mod pace;
+mod probing;
 mod redundancy;
 pub mod seats;
 pub mod streams;
@@ -281,8 +282,11 @@ impl Session {
     }
 
     fn wish(&mut self, now: Instant) {
-        if let Some((least, most)) = self.pace.wish(now) {
-            self.rtc.bwe().set_bitrate(least, most);
+        if let Some(wanted) = self.pace.wish(now) {
+            if let Some(estimate) = wanted.anew {
+                self.rtc.bwe().reset(estimate);
+            }
+            self.rtc.bwe().set_bitrate(wanted.least, wanted.most);
         }
     }
 
@@ -414,8 +418,7 @@ impl Session {
             }
             RtcEvent::PeerStats(stats) => {
                 self.pace.measured(&stats);
-                let (loss, estimate) = self.pace.carries();
-                self.redundancy.measured(loss, estimate);
+                self.redundancy.measured(self.pace.path());
             }
             RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),
             RtcEvent::ChannelData(data) => match self.channels.lane_of(data.id) {

@@ -16,6 +16,7 @@ use super::channels::{self, Channels};
 use super::descriptor;
 use super::fence::Fence;
 use super::pace::{self, Pace};
+use super::probing;
 use super::redundancy::Redundancy;
 use super::seats::SeatLines;
 use super::streams::Incoming;
@@ -272,7 +273,7 @@ fn build(engine: &Engine, config: &SessionConfig, ufrag: &str, now: Instant) -> 
         .set_extension_map(extensions)
         // With the default of 5 s browsers have no lip-sync for 9 s after a seat is taken.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
-        .enable_bwe(Some(pace::START))
+        .enable_bwe(Some(probing::START))
         .set_stats_interval(Some(pace::STATISTICS))
         .set_send_buffer_video(super::seats::RTX_PACKETS)
         .set_sctp_max_buffered_amount(channels::ENGINE_BUDGET)

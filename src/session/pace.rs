@@ -1,4 +1,4 @@
-//! When what was written leaves, and how much is wished for.
+//! When what was written leaves, and what the network is found to carry by it.
 //!
 //! The engine's pacer lets a burst leave at once, but wants to be woken after each packet of it, a
 //! microsecond later. Left to the timers, that would send a video frame packet by packet; woken in
@@ -11,10 +11,9 @@ use str0m::bwe::Bitrate;
 use str0m::stats::PeerStats;
 
 use super::Written;
+use super::probing::{Probing, Wanted};
+use super::redundancy::Path;
 use crate::model::{Bandwidth, FIRST_ESTIMATE, Kind, Need};
-
-/// Where the estimate of a viewer's bandwidth begins.
-pub(super) const START: Bitrate = Bitrate::bps(FIRST_ESTIMATE);
 
 /// How often the engine says how it estimates now, and what was lost. Its estimate by event is a mean
 /// over three seconds and tells late that a network got narrow.
@@ -35,19 +34,21 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the estimator takes to find its way, and how much loss says that it found it before.
 const STARTUP: Duration = Duration::from_secs(2);
-const LOSSY: f32 = 0.02;
+pub(super) const LOSSY: f32 = 0.02;
 
 /// When so many of the packets of a moment are lost, the network carries far less than the estimator
 /// knows yet.
 const FLOOD: f32 = 0.4;
 
+/// And so does an estimate that falls to a part of what it was within this time, when less is left than
+/// is sent, and video waits: by the time that it has found its place, a picture has stood still.
+const COLLAPSES: Duration = Duration::from_secs(1);
+const COLLAPSE: u64 = 2;
+
 /// Of what seems to come through at the height of a flood, so much is believed: the last of what was
 /// sent has not been missed yet.
 const ANEW: u64 = 3;
 const CAP_GROWS: Duration = Duration::from_secs(1);
-const PROBE_EVERY: Duration = Duration::from_secs(3);
-const PROBE_ON: Duration = Duration::from_millis(600);
-const LESS: f64 = 0.5;
 const EMPTIES: Duration = Duration::from_secs(2);
 
 /// No network is taken to carry less than this, in bit/s: what left may have been all sound and
@@ -56,11 +57,6 @@ const LEAST: u64 = 100_000;
 
 /// A change of the estimate by less than one part in this is told to nobody.
 const WORTH_TELLING: u64 = 50;
-
-/// What is asked of the estimator beyond the next better picture, so that it is found to fit with
-/// something to spare; and beyond all that is wanted, for keyframes and the estimate's own dips.
-const NEXT: f64 = 1.15;
-const FULL: f64 = 1.5;
 
 /// A wish of the pacer that is due within this is part of the present burst.
 const AT_ONCE: Duration = Duration::from_micros(100);
@@ -146,6 +142,8 @@ pub(super) struct Pace {
     came: u64,
     /// See [`Pace::flooded`]; and when it grows.
     cap: Option<(u64, Instant)>,
+    /// The highest estimate of late, and when it was that.
+    high: (u64, Instant),
     lost_in: f32,
     rtt: Option<Duration>,
     queue: Queue,
@@ -153,10 +151,8 @@ pub(super) struct Pace {
     news: bool,
     told: Bandwidth,
     told_at: Option<Instant>,
-    need: Need,
-    wished: Option<(Bitrate, Bitrate)>,
+    probing: Probing,
     quiet_until: Option<Instant>,
-    probed: Option<(Instant, u64)>,
     /// When media was first sent.
     began: Option<Instant>,
 }
@@ -189,16 +185,15 @@ impl Pace {
             sent: 0,
             came: 0,
             cap: None,
+            high: (FIRST_ESTIMATE, now),
             lost_in: 0.0,
             rtt: None,
             queue: Queue::default(),
             news: false,
             told: Bandwidth::default(),
             told_at: None,
-            need: Need::default(),
-            wished: None,
+            probing: Probing::default(),
             quiet_until: None,
-            probed: None,
             began: None,
         }
     }
@@ -251,9 +246,10 @@ impl Pace {
         self.rtt = stats.rtt;
     }
 
-    /// What part of packets was lost in the last second, and what the network seems to carry.
-    pub fn carries(&self) -> (f32, u64) {
-        (self.loss, self.momentary.unwrap_or(self.estimate))
+    /// How the network does at this moment.
+    pub fn path(&self) -> Path {
+        let estimate = self.momentary.unwrap_or(self.estimate);
+        Path { loss: self.loss, estimate, rtt: self.rtt }
     }
 
     /// What the network carries, if that is to be told anew.
@@ -267,11 +263,15 @@ impl Pace {
         let new = self.began.is_none_or(|at| now < at + STARTUP) && self.loss < LOSSY;
         let estimate = if new { estimated.max(FIRST_ESTIMATE) } else { estimated };
         let cap = self.cap(estimate, now);
-        let estimate = [carries, cap].into_iter().flatten().fold(estimate, u64::min);
+        let estimate = [carries, cap].into_iter().flatten().fold(estimate, u64::min).max(LEAST);
+        let squeezed = carries.is_some() || self.behind;
+        if estimate >= self.high.0 || now >= self.high.1 + COLLAPSES {
+            self.high = (estimate, now);
+        }
         let new = Bandwidth {
             estimate,
-            squeezed: carries.is_some() || self.behind,
-            flooded: self.burst > FLOOD,
+            squeezed,
+            flooded: self.burst > FLOOD || (squeezed && self.collapses(estimate, now)),
             loss: self.loss,
             lost_in: self.lost_in,
             rtt: self.rtt,
@@ -304,43 +304,16 @@ impl Pace {
 
     /// How much is sent and could be used.
     pub fn needs(&mut self, need: Need) {
-        self.need = need;
+        self.probing.needs(need);
     }
 
-    /// What the estimator is to be asked for now, if that is something else than before: so much
-    /// at least, by padding, and so much at most, by probes.
-    pub fn wish(&mut self, now: Instant) -> Option<(Bitrate, Bitrate)> {
-        if self.need.full == 0 || self.quiet_until.is_some_and(|until| now < until) {
+    /// What the estimator is to be asked for now, if that is something else than before.
+    pub fn wish(&mut self, now: Instant) -> Option<Wanted> {
+        if self.quiet_until.is_some_and(|until| now < until) {
             return None;
         }
-        let (least, most) = wishes(self.need, self.told.estimate);
-        if let Some((_, wished)) = self.wished.filter(|_| self.is_stuck(now)) {
-            // Each rise of what is looked for sets off a probe: less for a moment, then more.
-            self.probed = Some((now, self.told.estimate));
-            self.wished = Some((least, wished * LESS));
-            return self.wished;
-        }
-        let far =
-            |new: Bitrate, old: Bitrate| (new.as_f64() - old.as_f64()).abs() > old.as_f64() * 0.2;
-        let differs = self.wished.is_none_or(|(l, m)| far(least, l) || far(most, m));
-        differs.then(|| {
-            self.wished = Some((least, most));
-            (least, most)
-        })
-    }
-
-    /// Whether something is missing that padding does not find room for: the engine pads in small
-    /// packets when there is little to pad, and they do not count for its estimator.
-    fn is_stuck(&mut self, now: Instant) -> bool {
-        let Need { sent, next, .. } = self.need;
-        let found = self.told.estimate > self.need.full + self.need.full / 8;
-        // With less in use the engine probes by itself, and further.
-        let busy = sent > self.told.estimate / 10 * 6;
-        let (since, before) = *self.probed.get_or_insert((now, self.told.estimate));
-        // What the last one found may be not all that there is.
-        let rises = self.told.estimate > before + before / 4;
-        let every = if rises { PROBE_ON } else { PROBE_EVERY };
-        next > sent && busy && !found && self.loss < LOSSY && now >= since + every
+        let says = self.momentary.unwrap_or(self.estimate);
+        self.probing.wish(self.told.estimate, says, self.loss, now)
     }
 
     /// No video waits any more, and for a while no more is believed to come through than now: the
@@ -351,9 +324,17 @@ impl Pace {
         self.queued = 0;
         self.keyframe = 0;
         self.behind = false;
-        self.wished = None;
+        self.probing.begin_anew();
         self.quiet_until = Some(now + EMPTIES);
-        self.cap = Some(((self.came / ANEW).max(LEAST), now + EMPTIES));
+        let carries = if self.burst > FLOOD { self.came / ANEW } else { self.told.estimate };
+        self.cap = Some((carries.max(LEAST), now + EMPTIES));
+        self.high = (carries, now);
+    }
+
+    /// Whether an estimate is far less than a moment ago, and than what is sent.
+    fn collapses(&self, estimate: u64, now: Instant) -> bool {
+        let (high, at) = self.high;
+        now < at + COLLAPSES && estimate < high / COLLAPSE && estimate < self.probing.sent()
     }
 
     /// The most that is believed to come through after a flood, if that is still in doubt.
@@ -445,16 +426,6 @@ impl Queue {
         self.carries = self.carries.filter(|(_, at)| now.saturating_duration_since(*at) < HOLDS);
         self.carries.map(|(rate, _)| rate)
     }
-}
-
-/// What the estimator is asked for: so much at least, by padding, and so much at most, by probes. A
-/// probe for all that is wanted would flood a network that carries a tenth of it.
-fn wishes(need: Need, estimate: u64) -> (Bitrate, Bitrate) {
-    #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
-    let times = |rate: u64, factor: f64| Bitrate::from(rate as f64 * factor);
-    let least = if need.next > need.sent { times(need.next, NEXT) } else { Bitrate::ZERO };
-    let reach = times(need.next, NEXT).max(times(estimate, FULL));
-    (least, times(need.full, FULL).max(START).min(reach))
 }
 
 /// How many bytes may be queued.
@@ -565,15 +536,6 @@ mod tests {
         assert_eq!(pace.rest(pacer(at(2_025), 0), now), Some(at(3_000)));
         let protocol = Wish { at: at(2_025), pacing: false, sent: Sent::default() };
         assert_eq!(pace.rest(protocol, now), Some(at(2_025)));
-    }
-
-    #[test]
-    fn the_estimator_is_asked_to_pad_only_while_something_is_missing() {
-        let need = Need { sent: 500_000, next: 1_000_000, full: 4_000_000 };
-        assert_eq!(wishes(need, 8_000_000), (Bitrate::kbps(1_150), Bitrate::mbps(6)));
-        assert_eq!(wishes(need, 600_000), (Bitrate::kbps(1_150), Bitrate::kbps(1_150)));
-        let whole = Need { sent: 4_000_000, next: 4_000_000, full: 4_000_000 };
-        assert_eq!(wishes(whole, 8_000_000), (Bitrate::ZERO, Bitrate::mbps(6)));
     }
 
     #[test]

@@ -24,20 +24,45 @@ const LEVELS: [f32; MOST] = [0.01, 0.05];
 /// needs.
 const NARROW: [u64; MOST] = [150_000, 600_000];
 
+/// Loss while packets take so much longer than they once did comes from sending too much, as well.
+const QUEUED: Duration = Duration::from_millis(40);
+
+/// After that so many looks go by without any: five seconds.
+const HOLD_OFF: u32 = 25;
+
+/// What is known of a client's network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// What part of packets was lost in the last second.
+    pub loss: f32,
+    /// What it carries, in bit/s.
+    pub estimate: u64,
+    /// The round trip.
+    pub rtt: Option<Duration>,
+}
+
 /// How often frames are sent to a client, as its network asks for.
 #[derive(Debug, Default)]
 pub(super) struct Redundancy {
     loss: f32,
     level: usize,
+    shortest: Option<Duration>,
+    hold_off: u32,
 }
 
 impl Redundancy {
-    /// The engine says what part of packets was lost, which it does several times a second.
-    pub fn measured(&mut self, loss: f32, estimate: u64) {
+    /// The engine says how the network does, five times a second.
+    pub fn measured(&mut self, Path { loss, estimate, rtt }: Path) {
+        self.shortest = self.shortest.into_iter().chain(rtt).min();
+        let longer = rtt.zip(self.shortest).is_some_and(|(rtt, least)| rtt > least + QUEUED);
+        self.hold_off = if longer { HOLD_OFF } else { self.hold_off.saturating_sub(1) };
         self.loss += (loss - self.loss) * NEW;
         let asked = LEVELS.iter().filter(|from| self.loss >= **from).count();
         let kept = LEVELS.iter().filter(|from| self.loss >= **from / 2.0).count();
-        let carried = NARROW.iter().filter(|least| estimate >= **least).count();
+        let carried = match self.hold_off {
+            0 => NARROW.iter().filter(|least| estimate >= **least).count(),
+            _ => 0,
+        };
         self.level = self.level.clamp(asked, kept).min(carried);
     }
 
@@ -163,6 +188,10 @@ pub(super) fn unwrap(packet: &mut Packet, came: &mut Came, missed: &mut Vec<Pack
 mod tests {
     use super::*;
 
+    fn path(loss: f32, estimate: u64) -> Path {
+        Path { loss, estimate, rtt: Some(Duration::from_millis(30)) }
+    }
+
     fn payload(n: u8) -> Arc<[u8]> {
         vec![n; 60].into()
     }
@@ -171,11 +200,11 @@ mod tests {
     fn loss_asks_for_more_and_none_for_less() {
         let mut redundancy = Redundancy::default();
         for (loss, level) in [(0.0, 0), (0.03, 1), (0.1, 2), (0.03, 2), (0.008, 1), (0.0, 0)] {
-            (0..100).for_each(|_| redundancy.measured(loss, 2_000_000));
+            (0..100).for_each(|_| redundancy.measured(path(loss, 2_000_000)));
             assert_eq!(redundancy.level(), level, "{loss}");
         }
         for (estimate, level) in [(700_000, 2), (300_000, 1), (100_000, 0)] {
-            (0..100).for_each(|_| redundancy.measured(0.1, estimate));
+            (0..100).for_each(|_| redundancy.measured(path(0.1, estimate)));
             assert_eq!(redundancy.level(), level, "{estimate} bit/s");
         }
     }
@@ -183,8 +212,22 @@ mod tests {
     #[test]
     fn a_single_loss_asks_for_nothing() {
         let mut redundancy = Redundancy::default();
-        redundancy.measured(0.05, 2_000_000);
+        redundancy.measured(path(0.05, 2_000_000));
         assert_eq!(redundancy.level(), 0);
+    }
+
+    #[test]
+    fn loss_behind_a_queue_asks_for_nothing_either() {
+        let mut redundancy = Redundancy::default();
+        (0..100).for_each(|_| redundancy.measured(path(0.1, 2_000_000)));
+        assert_eq!(redundancy.level(), 2);
+        let queued = Path { rtt: Some(Duration::from_millis(90)), ..path(0.1, 2_000_000) };
+        redundancy.measured(queued);
+        assert_eq!(redundancy.level(), 0);
+        (1..HOLD_OFF).for_each(|_| redundancy.measured(path(0.1, 2_000_000)));
+        assert_eq!(redundancy.level(), 0, "the queue was there a moment ago");
+        redundancy.measured(path(0.1, 2_000_000));
+        assert_eq!(redundancy.level(), 2);
     }
 
     #[test]

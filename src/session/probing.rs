@@ -1,0 +1,194 @@
+//! How much the bandwidth estimator is asked to look for.
+//!
+//! The estimator rises little above what is sent. It finds room for a better picture only if it is
+//! told what that would take: it then pads up to the one rate and probes up to the other. Each rise
+//! of the second sets off a probe at once, and where padding and its own probes get nowhere, such
+//! rises are made here.
+
+use std::time::{Duration, Instant};
+
+use str0m::bwe::Bitrate;
+
+use super::pace::LOSSY;
+use crate::model::{FIRST_ESTIMATE, Need};
+
+/// Where the estimate of a viewer's bandwidth begins.
+pub(super) const START: Bitrate = Bitrate::bps(FIRST_ESTIMATE);
+
+/// What is asked of the estimator beyond the next better picture, so that it is found to fit with
+/// something to spare; and beyond all that is wanted, for keyframes and the estimate's own dips.
+const NEXT: f64 = 1.15;
+const FULL: f64 = 1.5;
+
+/// How soon a probe follows one that found more, and one that did not. Sooner, the rise of the one
+/// is not seen before the next is sent; later, a call takes long to recover after a step up.
+const AFTER_RISE: Duration = Duration::from_millis(600);
+const AFTER_NONE: Duration = Duration::from_millis(1_500);
+
+/// So many probes may be set off without the estimate moving at all before the estimator is taken to be
+/// stuck: it refuses to probe while packets are delayed more and more, and learns that this is over
+/// only with its next estimate (str0m 0.25, `propagate_estimate`).
+const UNANSWERED: u8 = 2;
+
+/// What is looked for just before a probe, as a part of what was: a change that the engine sees as
+/// a rise when it is taken back.
+const LESS: f64 = 0.5;
+
+/// What the estimator is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Wanted {
+    /// It pads up to this.
+    pub least: Bitrate,
+    /// It probes up to this; up to twice as much for a moment.
+    pub most: Bitrate,
+    /// It is to forget everything but this, and begin anew.
+    pub anew: Option<Bitrate>,
+}
+
+/// What one session has asked its estimator for.
+#[derive(Debug, Default)]
+pub(super) struct Probing {
+    need: Need,
+    asked: Option<Wanted>,
+    /// When the last probe was set off here, and the estimate before it.
+    last: Option<(Instant, u64)>,
+    /// What the estimator says, and how many probes were set off since it began to say so.
+    says: u64,
+    unanswered: u8,
+}
+
+impl Probing {
+    /// How much is sent and could be used.
+    pub fn needs(&mut self, need: Need) {
+        self.need = need;
+    }
+
+    /// How much is sent, in bit/s.
+    pub fn sent(&self) -> u64 {
+        self.need.sent
+    }
+
+    /// What was asked for no longer holds.
+    pub fn begin_anew(&mut self) {
+        self.asked = None;
+    }
+
+    /// What to ask for, if that is something else than before: at this estimate in bit/s, made of what
+    /// the estimator itself says, and this loss (0 to 1).
+    pub fn wish(&mut self, estimate: u64, says: u64, loss: f32, now: Instant) -> Option<Wanted> {
+        if self.need.full == 0 {
+            return None;
+        }
+        if std::mem::replace(&mut self.says, says) != says {
+            self.unanswered = 0;
+        }
+        let wanted = wanted(self.need, estimate);
+        if let Some(asked) = self.asked.filter(|_| loss < LOSSY && self.is_stuck(estimate, now)) {
+            self.last = Some((now, estimate));
+            let less = Wanted { most: asked.most * LESS, ..wanted };
+            self.asked = Some(match self.unanswered {
+                UNANSWERED.. => {
+                    let estimate = Bitrate::bps(estimate);
+                    Wanted { most: estimate, anew: Some(estimate), ..wanted }
+                }
+                _ => less,
+            });
+            self.unanswered = (self.unanswered + 1) % (UNANSWERED + 1);
+            return self.asked;
+        }
+        let far =
+            |new: Bitrate, old: Bitrate| (new.as_f64() - old.as_f64()).abs() > old.as_f64() * 0.2;
+        let differs = |old: Wanted| far(wanted.least, old.least) || far(wanted.most, old.most);
+        if self.asked.is_some_and(|old| !differs(old)) {
+            return None;
+        }
+        self.asked = Some(wanted);
+        self.asked
+    }
+
+    /// Whether something is missing that nothing found room for yet, for long enough to probe.
+    ///
+    /// The engine pads in small packets when there is little to pad, which do not count for its
+    /// estimator, and probes by itself once in five seconds, and only while little is in use.
+    fn is_stuck(&mut self, estimate: u64, now: Instant) -> bool {
+        let Need { sent, next, full } = self.need;
+        let (since, before) = *self.last.get_or_insert((now, estimate));
+        // A step up has to fit with something to spare, and with half as much again after one that
+        // did not last.
+        if next <= sent || estimate > full * 2 {
+            return false;
+        }
+        // What the last one found may be not all that there is.
+        let rose = estimate > before + before / 4;
+        now >= since + if rose { AFTER_RISE } else { AFTER_NONE }
+    }
+}
+
+/// What to ask for. A probe for all that is wanted would flood a network that carries a tenth of it.
+fn wanted(need: Need, estimate: u64) -> Wanted {
+    #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
+    let times = |rate: u64, factor: f64| Bitrate::from(rate as f64 * factor);
+    let least = if need.next > need.sent { times(need.next, NEXT) } else { Bitrate::ZERO };
+    let reach = times(need.next, NEXT).max(times(estimate, FULL));
+    Wanted { least, most: times(need.full, FULL).max(START).min(reach), anew: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: Need = Need { sent: 500_000, next: 1_000_000, full: 4_000_000 };
+
+    #[test]
+    fn the_estimator_is_asked_to_pad_only_while_something_is_missing() {
+        let mbps = Bitrate::mbps;
+        let wants = |need, estimate| {
+            let Wanted { least, most, .. } = wanted(need, estimate);
+            (least, most)
+        };
+        assert_eq!(wants(MISSING, 8_000_000), (Bitrate::kbps(1_150), mbps(6)));
+        assert_eq!(wants(MISSING, 600_000), (Bitrate::kbps(1_150), Bitrate::kbps(1_150)));
+        let whole = Need { sent: 4_000_000, next: 4_000_000, full: 4_000_000 };
+        assert_eq!(wants(whole, 8_000_000), (Bitrate::ZERO, mbps(6)));
+    }
+
+    /// At which milliseconds of the first seven seconds a probe is set off: less is asked for, and
+    /// more when asked again; and when the estimator begins anew.
+    fn probes(need: Need, loss: f32, estimate: impl Fn(u64) -> u64) -> (Vec<u64>, Vec<u64>) {
+        let t = crate::test_clock();
+        let mut probing = Probing::default();
+        probing.needs(need);
+        let mut most = Bitrate::ZERO;
+        let (mut probes, mut anew) = (Vec::new(), Vec::new());
+        for ms in (0..7_000).step_by(100) {
+            let (now, estimate) = (t + Duration::from_millis(ms), estimate(ms));
+            if let Some(wanted) = probing.wish(estimate, estimate, loss, now) {
+                if wanted.anew.is_some() {
+                    anew.push(ms);
+                } else if wanted.most < most {
+                    probes.push(ms);
+                }
+                most = wanted.most;
+            }
+        }
+        (probes, anew)
+    }
+
+    #[test]
+    fn what_is_missing_is_probed_for() {
+        let drifts = |ms| 600_000 + ms;
+        let finds = |ms| if ms < 1_800 { drifts(ms) } else { 800_000 + ms };
+        let (none, whole) = (Vec::<u64>::new(), Need { sent: 4_000_000, ..MISSING });
+        assert_eq!(probes(MISSING, 0.0, drifts), (vec![1_600, 3_100, 4_600, 6_100], none.clone()));
+        let (at, _) = probes(MISSING, 0.0, finds);
+        assert_eq!(at, [1_600, 2_200, 3_700, 5_200, 6_700], "sooner after one that found more");
+        assert_eq!(probes(MISSING, 0.05, drifts).0, none, "packets get lost");
+        assert_eq!(probes(whole, 0.0, |ms| 4_200_000 + ms).0, none, "nothing is missing");
+    }
+
+    #[test]
+    fn an_estimator_that_answers_no_probe_begins_anew() {
+        let (at, anew) = probes(MISSING, 0.0, |_| 600_000);
+        assert_eq!((at, anew), (vec![1_600, 3_100, 6_100], vec![4_600]));
+    }
+}

@@ -185,6 +185,13 @@ impl Room {
                 });
             }
             passed.clear();
+            if kind == Kind::Audio && !quiet && forwarder.is_starting() {
+                for packet in track.pre_roll.onset(first.packet.seq, now) {
+                    if let Verdict::Send(numbers) = forwarder.offer(packet, packet.arrived) {
+                        passed.push((packet, numbers));
+                    }
+                }
+            }
             for Passing { packet, .. } in packets {
                 match forwarder.offer(packet, now) {
                     Verdict::Send(numbers) => passed.push((packet, numbers)),
@@ -197,8 +204,12 @@ impl Room {
             }
             needed |= forwarder.needs();
         }
-        if kind == Kind::Video {
-            packets.iter().for_each(|passing| track.segments.take(&passing.packet));
+        match kind {
+            Kind::Video => packets.iter().for_each(|p| track.segments.take(&p.packet)),
+            Kind::Audio if !quiet => {
+                packets.iter().for_each(|p| track.pre_roll.keep(&p.packet, now));
+            }
+            Kind::Audio => {}
         }
         // A switch that is done needs the old layer no more.
         self.wishes_untold |= std::mem::replace(&mut track.needed, needed) != needed;
@@ -215,15 +226,13 @@ impl Room {
         let voice = track.filter(|track| track.info.source == Source::Microphone);
         // The worker of the publisher listens for all.
         let voice = voice.filter(|_| last.far.is_none());
-        if let Some((publisher, quiet)) = voice.map(|track| (track.publisher, track.quiet)) {
+        if let Some(publisher) = voice.map(|track| track.publisher) {
             for Passing { packet, .. } in packets {
                 if let Some(level) = self.level_of(packet) {
                     self.hear(publisher, level, now);
                 }
             }
-            if quiet {
-                self.speak_up(publisher, now);
-            }
+            self.speak_up(publisher, now);
         }
         self.note_codec(last.slot.0, last.packet.codec);
     }

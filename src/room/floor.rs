@@ -3,11 +3,11 @@
 //! copy is told, and holds the sound of the others back. What a microphone sent just before it was
 //! elected is sent then, so that its first syllable is heard.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fanout::{Passing, Watchers};
+use super::pre_roll::SILENT_BYTES;
 use super::speakers::Voice;
 use super::{Member, Room, RoomEvent, Track};
 use crate::counts::DropReason;
@@ -29,19 +29,9 @@ const PAUSE: Duration = Duration::from_millis(400);
 const HOLD: Duration = Duration::from_secs(1);
 const MARGIN: f32 = 6.0;
 
-/// What is sent of a microphone's past when it is elected. A voice out of silence is above the
-/// threshold with its third packet (60 ms); to ask a home under load takes some more.
-pub const PRE_ROLL: Duration = Duration::from_millis(200);
-
-/// Most packets of that: ten of 20 ms, and some for shorter ones.
-const MOST_PACKETS: usize = 16;
-
 /// How loud a microphone is taken to be whose browser does not say, in dBov: it is heard as long as
 /// nobody who speaks up needs its place.
 const UNKNOWN_LEVEL: i8 = -44;
-
-/// An Opus packet of so many bytes is one of silence (discontinuous transmission).
-const SILENT_BYTES: usize = 3;
 
 /// Somebody with an open microphone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,39 +162,6 @@ impl Floor {
     }
 }
 
-/// The newest packets of a microphone that is not heard.
-#[derive(Debug, Default)]
-pub(super) struct PreRoll(VecDeque<Packet>);
-
-impl PreRoll {
-    /// Keeps a packet; how many are given up for it.
-    fn keep(&mut self, packet: &Packet, now: Instant) -> usize {
-        let mut given_up = self.forget_old(now);
-        if self.0.len() >= MOST_PACKETS {
-            given_up += usize::from(self.0.pop_front().is_some());
-        }
-        self.0.push_back(packet.clone());
-        given_up
-    }
-
-    /// Takes what is left of it, in order.
-    fn take(&mut self, now: Instant) -> (Vec<Packet>, usize) {
-        let given_up = self.forget_old(now);
-        let mut packets: Vec<Packet> = self.0.drain(..).collect();
-        packets.sort_by_key(|packet| packet.seq);
-        (packets, given_up)
-    }
-
-    fn forget_old(&mut self, now: Instant) -> usize {
-        let old = |packet: &Packet| now.saturating_duration_since(packet.arrived) > PRE_ROLL;
-        let before = self.0.len();
-        while self.0.front().is_some_and(old) {
-            self.0.pop_front();
-        }
-        before - self.0.len()
-    }
-}
-
 impl Track {
     /// Whether its sound is not heard; then these packets are kept for when it is.
     pub(super) fn holds_back(
@@ -217,10 +174,8 @@ impl Track {
             return false;
         }
         let sinks = self.held_back();
-        if !self.sinks.is_empty() {
-            for Passing { packet, .. } in packets {
-                watchers.dropped(DropReason::Quiet, self.pre_roll.keep(packet, now) * sinks);
-            }
+        for Passing { packet, .. } in packets {
+            watchers.dropped(DropReason::Quiet, self.pre_roll.hold(packet, now) * sinks);
         }
         true
     }
@@ -276,7 +231,7 @@ impl Room {
         let Self { members, tracks, sent, .. } = self;
         let Some(track) = tracks.get_mut(slot).and_then(Option::as_mut) else { return };
         track.quiet = quiet;
-        let (packets, old) = track.pre_roll.take(now);
+        let (packets, old) = track.pre_roll.take_held(now);
         watchers.dropped(DropReason::Quiet, old * track.held_back());
         for sink in &track.sinks {
             let Some(member) = members.get_mut(sink.member).and_then(Option::as_mut) else {
@@ -327,8 +282,8 @@ impl Room {
         }
     }
 
-    /// A member that is not heard may have begun to speak: the home decides at once, and is told at
-    /// once.
+    /// A member may have begun to speak: the home is told at once, and decides at once if it is not
+    /// heard.
     pub(super) fn speak_up(&mut self, at: usize, now: Instant) {
         let Self { members, tracks, floor, events, home, .. } = self;
         let Some(member) = members.get_mut(at).and_then(Option::as_mut) else { return };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::adapting::Adapting;
 use super::explaining::Told;
-use super::floor::PreRoll;
+use super::pre_roll::PreRoll;
 use super::speakers::EVERY;
 use super::upstream::Upstream;
 use super::{
@@ -118,6 +118,7 @@ impl Room {
             codec: None,
             sinks: Vec::new(),
             outlets: Vec::new(),
+            new_outlets: Vec::new(),
             wished: 0,
             needed: 0,
             layers: LayerTable::default(),

@@ -13,6 +13,7 @@ pub mod floor;
 pub mod log;
 pub mod messages;
 mod network;
+mod pre_roll;
 mod relaying;
 pub mod seating;
 pub mod speakers;
@@ -34,8 +35,9 @@ use crate::relay::outlet::Outlet;
 use adapting::Adapting;
 use explaining::Told;
 use fanout::Sink;
-use floor::{Floor, PreRoll, Who};
+use floor::{Floor, Who};
 use messages::Outbox;
+use pre_roll::PreRoll;
 use speakers::Voice;
 use upstream::Upstream;
 use viewing::Seat;
@@ -225,6 +227,8 @@ struct Track {
     codec: Option<Codec>,
     sinks: Vec<Sink>,
     outlets: Vec<Outlet>,
+    /// Workers among those that have got nothing of it yet.
+    new_outlets: Vec<WorkerId>,
     /// What the publisher's worker was told that is wanted here.
     wished: u8,
     /// The layers that viewers here needed when a packet last came, one bit each.

@@ -22,16 +22,21 @@ impl Track {
 
     /// Gives packets to workers that want them; how many copies went.
     pub(super) fn relay(
-        &self,
+        &mut self,
         packets: &[Passing],
         watchers: &mut impl Watchers,
         now: Instant,
     ) -> u64 {
-        if self.outlets.is_empty() {
-            return 0;
-        }
+        let Some(first) = packets.first().filter(|_| !self.outlets.is_empty()) else { return 0 };
         let summary = self.layers.summary(self.there(now), now);
         let mut copies = 0;
+        let new = std::mem::take(&mut self.new_outlets);
+        for outlet in self.outlets.iter().filter(|outlet| new.contains(&outlet.to)) {
+            for packet in self.pre_roll.onset(first.packet.seq, now) {
+                watchers.relay(outlet, &summary, packet);
+                copies += 1;
+            }
+        }
         for outlet in &self.outlets {
             // Layers in one stream are left out where the numbers of its packets are closed up.
             let passes = |passing: &&Passing| {
@@ -101,6 +106,10 @@ impl Room {
     pub fn wish(&mut self, id: TrackId, outlet: Outlet) {
         let track = self.by_track(id).and_then(|slot| self.tracks.get_mut(slot)?.as_mut());
         if let Some(track) = track {
+            let known = track.outlets.iter().map(|known| known.to);
+            if !known.chain(track.new_outlets.iter().copied()).any(|to| to == outlet.to) {
+                track.new_outlets.push(outlet.to);
+            }
             wish(&mut track.outlets, outlet);
             self.wishes_untold = true;
         }

@@ -11,7 +11,7 @@ pub const EVERY: Duration = Duration::from_millis(200);
 const STARTS_AT: f32 = -45.0;
 
 /// Somebody below this for [`HOLD`] has stopped. The gap keeps one sentence one event.
-const STOPS_AT: f32 = -55.0;
+pub(super) const STOPS_AT: f32 = -55.0;
 const HOLD: Duration = Duration::from_millis(600);
 
 /// Levels without packets for this long count as silence: discontinuous transmission sends one

@@ -19,9 +19,13 @@ const LOUD: i8 = -20;
 
 /// So many people with open microphones that send noise.
 fn table(seed: u64, workers: u8, people: usize) -> (World, Vec<usize>) {
+    table_with(TALKER, seed, workers, people)
+}
+
+fn table_with(wishes: Wishes, seed: u64, workers: u8, people: usize) -> (World, Vec<usize>) {
     let mut world = World::new(seed, workers);
     world.hop = Duration::from_millis(1);
-    let all: Vec<usize> = (0..people).map(|n| world.join("r", &format!("p{n}"), TALKER)).collect();
+    let all: Vec<usize> = (0..people).map(|n| world.join("r", &format!("p{n}"), wishes)).collect();
     for n in &all {
         world.until(|world| world.members[n].peer.connected, "the media path stands");
         let member = world.members.get_mut(n).unwrap();
@@ -79,8 +83,9 @@ fn of_eight_people_the_four_that_speak_are_heard_and_nobody_else(workers: u8) {
     viewer::check(&world, 0);
 }
 
-fn a_newly_elected_speaker_is_heard_from_the_first_syllable_on(workers: u8) {
-    let (mut world, all) = table(92, workers, 9);
+/// One after the other speaks for 800 ms, and rests so long after that. Prints what of the onsets is
+/// lost, and asserts that it is next to nothing.
+fn onsets(world: &mut World, all: &[usize], rest: u64) {
     let (mut lost, mut waited) = (Vec::new(), Vec::new());
     for (round, speaker) in all.iter().cycle().skip(4).take(18).enumerate() {
         // Half of them send noise before, the others nothing at all (discontinuous transmission).
@@ -92,9 +97,9 @@ fn a_newly_elected_speaker_is_heard_from_the_first_syllable_on(workers: u8) {
         let from = world.now;
         world.forget_received();
         world.members.get_mut(speaker).unwrap().speaks = true;
-        level(&mut world, *speaker, LOUD);
+        level(world, *speaker, LOUD);
         world.run(800);
-        level(&mut world, *speaker, NOISE);
+        level(world, *speaker, NOISE);
         let mark = world.mark(*speaker);
         for viewer in all.iter().filter(|n| *n != speaker) {
             let received = &world.members[viewer].peer.received;
@@ -111,9 +116,9 @@ fn a_newly_elected_speaker_is_heard_from_the_first_syllable_on(workers: u8) {
             lost.push(since / 48);
             waited.push(at.as_millis());
         }
-        viewer::check(&world, 0);
+        viewer::check(world, 0);
         // Another moment of the home's looks each time.
-        world.run(500 + 20 * (round as u64 % 10));
+        world.run(rest + 20 * (round as u64 % 10));
     }
     lost.sort_unstable();
     waited.sort_unstable();
@@ -123,7 +128,23 @@ fn a_newly_elected_speaker_is_heard_from_the_first_syllable_on(workers: u8) {
     println!("the first syllable came after {usual} ms median, {longest} ms at most");
     assert!(median < 20, "{median} ms of the onset are lost in the median: {lost:?}");
     assert!(worst <= 40, "{lost:?}");
-    assert!(longest < 200, "{waited:?}");
+    assert!(longest < 400, "{waited:?}");
+}
+
+fn a_newly_elected_speaker_is_heard_from_the_first_syllable_on(workers: u8) {
+    let (mut world, all) = table(92, workers, 9);
+    onsets(&mut world, &all, 500);
+}
+
+fn who_speaks_up_without_a_seat_is_heard_from_the_first_syllable_on(workers: u8) {
+    // Of six people everybody is heard, of nine only who has the floor.
+    for people in [6, 9] {
+        let few = Wishes { seats: 3, ..TALKER };
+        let (mut world, all) = table_with(few, 98, workers, people);
+        // A seat changes hands for a speaker once in two seconds.
+        world.run(1_000);
+        onsets(&mut world, &all, 1_500);
+    }
 }
 
 fn in_a_small_room_everybody_is_heard_and_nothing_held_back(workers: u8) {
@@ -236,6 +257,7 @@ fn who_comes_late_to_a_worker_that_had_nobody_hears_the_same_as_all(workers: u8)
 crate::scenes! {
     of_eight_people_the_four_that_speak_are_heard_and_nobody_else,
     a_newly_elected_speaker_is_heard_from_the_first_syllable_on,
+    who_speaks_up_without_a_seat_is_heard_from_the_first_syllable_on,
     in_a_small_room_everybody_is_heard_and_nothing_held_back,
     a_room_is_small_again_once_enough_have_muted,
     a_pinned_participant_is_heard_by_who_pinned_it_though_it_is_quiet,

@@ -193,7 +193,7 @@ impl Session {
         self.seats.update(&mut self.rtc, &outline);
         self.fence.update(&self.rtc, &outline);
         self.negotiated.outline = outline;
-        let answer = self.keep_ufrag(answer);
+        let answer = spare_silence(&self.keep_ufrag(answer));
         Ok(with_candidates(&answer, &self.negotiated.outside))
     }
 
@@ -281,6 +281,12 @@ fn build(engine: &Engine, config: &SessionConfig, ufrag: &str, now: Instant) -> 
     // Constrained baseline in packetization mode 1 is what every browser that has H.264 shares.
     rtc.codec_config().add_h264(108.into(), Some(109.into()), true, 0x42_e0_1f);
     rtc.build(now)
+}
+
+/// Lets the client send next to nothing while nobody speaks (RFC 7587 section 6.1, `usedtx`): the
+/// engine has no word for it. Screens share the payload type and do so only in silence.
+fn spare_silence(answer: &str) -> String {
+    answer.replace("useinbandfec=1", "useinbandfec=1;usedtx=1")
 }
 
 /// Writes further host candidates into the first section that has candidates. The engine must not

@@ -97,6 +97,23 @@ test('Chromium sends each frame of sound twice, and who loses nothing gets it on
   }
 });
 
+test('who says nothing sends next to nothing, and is heard again at once', TIMEOUT, async (t) => {
+  for (const silent of [ada, finn]) {
+    await silent.ask(() => window.__test.speak(false));
+    const rate = await until(`${silent.name} sends next to nothing`, async () => {
+      const from = await silent.ask(soundSent);
+      const began = performance.now();
+      await until('some packets are sent', async () => (await silent.ask(soundSent)).packets > from.packets + 2);
+      const rate = 3000 / (performance.now() - began);
+      if (rate < 15) return rate;
+      throw new Error(`${rate} packets a second`);
+    });
+    t.diagnostic(`${silent.name}: ${rate.toFixed(1)} packets a second`);
+    await silent.ask(() => window.__test.speak(true));
+    await bob.hears(silent);
+  }
+});
+
 /** Runs in the page: what was sent of the microphone. Statistics name the codec inside. */
 async function soundSent() {
   const sum = { bytes: 0, packets: 0 };

@@ -5,7 +5,7 @@
  * Replaces camera, microphone and screen by a colour and a tone of one's own, and keeps hold of
  * the peer connections, so that what arrives can be measured.
  */
-export function stage({ colour, tone, width, height, fps, screen, insecure }) {
+export function stage({ colour, tone, width, height, fps, screen, insecure, busy }) {
   const test = { connections: [], captured: [], ears: new Map(), screenWanted: true };
   window.__test = test;
 
@@ -31,9 +31,35 @@ export function stage({ colour, tone, width, height, fps, screen, insecure }) {
     const canvas = Object.assign(document.createElement('canvas'), { width: w, height: h });
     const pen = canvas.getContext('2d');
     let count = 0;
-    const draw = () => {
+    // Soft blobs that turn and breathe cost what a camera's picture does, whole or as a change; flat
+    // colours cost next to nothing, and confetti more than a small picture may. The middle stays as it is.
+    const blobs = busy && Object.assign(document.createElement('canvas'), { width: w / 2, height: h / 2 });
+    for (const [grain, alpha] of blobs ? [[16, 1], [64, 0.3]] : []) {
+      const spots = new ImageData(grain, grain);
+      crypto.getRandomValues(spots.data);
+      spots.data.forEach((value, n) => (spots.data[n] = n % 4 === 3 ? 255 : 64 + value / 2));
+      const small = Object.assign(document.createElement('canvas'), { width: grain, height: grain });
+      small.getContext('2d').putImageData(spots, 0, 0);
+      const brush = blobs.getContext('2d');
+      brush.globalAlpha = alpha;
+      brush.drawImage(small, 0, 0, w / 2, h / 2);
+    }
+    const bustle = () => {
+      pen.save();
+      pen.translate(w / 2, h / 2);
+      pen.rotate(0.2 * Math.sin(count / 12));
+      pen.scale(1.4 + 0.15 * Math.sin(count / 9), 1.4);
+      pen.drawImage(blobs, -w / 2, -h / 2, w, h);
+      pen.restore();
       pen.fillStyle = fill;
-      pen.fillRect(0, 0, w, h);
+      pen.fillRect(w * 0.35, h * 0.35, w * 0.3, h * 0.3);
+    };
+    const draw = () => {
+      if (busy) bustle();
+      else {
+        pen.fillStyle = fill;
+        pen.fillRect(0, 0, w, h);
+      }
       // A picture that stands still is sent as few frames; the mark stays clear of the middle.
       pen.fillStyle = count % 2 ? '#000' : '#fff';
       pen.fillRect((count++ * 4) % w, 2, h / 10, h / 10);
@@ -59,6 +85,7 @@ export function stage({ colour, tone, width, height, fps, screen, insecure }) {
     volume.gain.value = 0.3;
     oscillator.connect(volume).connect(out);
     oscillator.start();
+    test.speak = (speaks) => (volume.gain.value = speaks ? 0.3 : 0);
     return out.stream.getAudioTracks()[0];
   };
 

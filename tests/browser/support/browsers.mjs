@@ -33,19 +33,27 @@ export class Browsers {
   #open = new Map();
   #cleanUp = [];
 
-  /** A browser by name; `flags` are Chromium's, and make another one. */
+  /** @param {import('./network.mjs').Network} [network]  where those called `inside` live */
+  constructor(network) {
+    this.network = network;
+  }
+
+  /** A browser by name; `flags` are Chromium's, and make another one. `inside` is a Chromium too. */
   async get(kind, flags = withDevices) {
-    const key = kind === 'chromium' ? `${kind} ${flags.join(' ')}` : kind;
+    const key = kind === 'firefox' ? kind : `${kind} ${flags.join(' ')}`;
     if (!this.#open.has(key)) {
-      this.#open.set(key, kind === 'chromium' ? this.#chromium(flags) : this.#firefox());
+      this.#open.set(key, kind === 'firefox' ? this.#firefox() : this.#chromium(flags, kind === 'inside'));
     }
     return this.#open.get(key);
   }
 
-  async #chromium(flags) {
+  async #chromium(flags, inside) {
+    const path = process.env.CHROMIUM ?? '/usr/bin/chromium';
     return puppeteer.launch({
       browser: 'chrome',
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      executablePath: inside ? this.network.program(path) : path,
+      // No socket leads inside, and a pipe does.
+      pipe: inside,
       acceptInsecureCerts: true,
       protocolTimeout: 60_000,
       args: [...chromiumFlags, ...flags],

@@ -1,5 +1,6 @@
 //! Workers and WebRTC clients on a virtual clock and a virtual, seeded network: no sockets, no
-//! sleeps. A failing seed is printed; `FANLIGHT_SEED=n cargo test --test sim` runs it again.
+//! sleeps. A scene that fails fails again, to the byte; `FANLIGHT_SEED=n cargo test --test sim` runs
+//! all of them with other dice.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +15,7 @@
 mod support;
 
 mod adapting;
+mod chance;
 mod decoder;
 mod floor;
 mod hostile;

@@ -1,6 +1,7 @@
 //! The virtual world: workers, clients, the network between them, and one clock for all.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use fanlight::worker::demux::ufrag_prefix;
 use fanlight::worker::report::{Report, Totals};
 use fanlight::worker::{Input, Output, Worker, WorkerConfig};
 
+use crate::chance;
 use crate::support::peer::{Peer, Wishes};
 
 /// How often everybody is looked at. Sessions' own deadlines are kept to this grain.
@@ -128,6 +130,8 @@ pub struct World {
     wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     count: u64,
     next: usize,
+    /// Of when which datagram was sent.
+    pub digest: DefaultHasher,
 }
 
 /// The videos that a member publishes, as its welcome named them.
@@ -141,6 +145,7 @@ impl World {
     pub fn new(seed: u64, workers: u8) -> Self {
         let seed = std::env::var("FANLIGHT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(seed);
         println!("seed {seed}");
+        chance::begin(seed);
         let now = Instant::now();
         let worker = |number| {
             Worker::new(
@@ -179,6 +184,7 @@ impl World {
             wire: BTreeMap::new(),
             count: 0,
             next: 0,
+            digest: DefaultHasher::new(),
         }
     }
 
@@ -334,6 +340,8 @@ impl World {
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.digest.write_u128((self.now - self.start).as_nanos());
+        (from, to, bytes.len()).hash(&mut self.digest);
         if self.dice.roll(100) < self.weather.loss {
             return;
         }

@@ -36,9 +36,14 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 const STARTUP: Duration = Duration::from_secs(2);
 pub(super) const LOSSY: f32 = 0.02;
 
-/// When so many of the packets of a moment are lost, the network carries far less than the estimator
-/// knows yet.
+/// When so many of the packets of a moment are lost, and those that come have waited, the network
+/// carries far less than the estimator knows yet; and when even more are lost, in any case. Loss by
+/// chance comes in bursts as well.
 const FLOOD: f32 = 0.4;
+const DELUGE: f32 = 0.6;
+
+/// Packets that take so much longer than they once did wait in a queue on the way.
+const QUEUED: Duration = Duration::from_millis(40);
 
 /// And so does an estimate that falls to a part of what it was within this time, when less is left than
 /// is sent, and video waits: by the time that it has found its place, a picture has stood still.
@@ -146,6 +151,7 @@ pub(super) struct Pace {
     high: (u64, Instant),
     lost_in: f32,
     rtt: Option<Duration>,
+    shortest_rtt: Option<Duration>,
     queue: Queue,
     /// Statistics came.
     news: bool,
@@ -188,6 +194,7 @@ impl Pace {
             high: (FIRST_ESTIMATE, now),
             lost_in: 0.0,
             rtt: None,
+            shortest_rtt: None,
             queue: Queue::default(),
             news: false,
             told: Bandwidth::default(),
@@ -244,12 +251,23 @@ impl Pace {
         self.came = came;
         self.lost_in = stats.ingress_loss_fraction.unwrap_or(0.0);
         self.rtt = stats.rtt;
+        self.shortest_rtt = self.shortest_rtt.into_iter().chain(stats.rtt).min();
     }
 
     /// How the network does at this moment.
     pub fn path(&self) -> Path {
         let estimate = self.momentary.unwrap_or(self.estimate);
-        Path { loss: self.loss, estimate, rtt: self.rtt }
+        Path { loss: self.loss, estimate, queued: self.is_queued() }
+    }
+
+    /// Whether packets wait in a queue on the way.
+    fn is_queued(&self) -> bool {
+        self.rtt.zip(self.shortest_rtt).is_some_and(|(rtt, least)| rtt > least + QUEUED)
+    }
+
+    /// Whether what is sent is far more than the network carries.
+    fn is_flooded(&self) -> bool {
+        self.burst > if self.is_queued() { FLOOD } else { DELUGE }
     }
 
     /// What the network carries, if that is to be told anew.
@@ -271,7 +289,7 @@ impl Pace {
         let new = Bandwidth {
             estimate,
             squeezed,
-            flooded: self.burst > FLOOD || (squeezed && self.collapses(estimate, now)),
+            flooded: self.is_flooded() || (squeezed && self.collapses(estimate, now)),
             loss: self.loss,
             lost_in: self.lost_in,
             rtt: self.rtt,
@@ -326,7 +344,7 @@ impl Pace {
         self.behind = false;
         self.probing.begin_anew();
         self.quiet_until = Some(now + EMPTIES);
-        let carries = if self.burst > FLOOD { self.came / ANEW } else { self.told.estimate };
+        let carries = if self.is_flooded() { self.came / ANEW } else { self.told.estimate };
         self.cap = Some((carries.max(LEAST), now + EMPTIES));
         self.high = (carries, now);
     }

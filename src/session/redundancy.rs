@@ -24,10 +24,8 @@ const LEVELS: [f32; MOST] = [0.01, 0.05];
 /// needs.
 const NARROW: [u64; MOST] = [150_000, 600_000];
 
-/// Loss while packets take so much longer than they once did comes from sending too much, as well.
-const QUEUED: Duration = Duration::from_millis(40);
-
-/// After that so many looks go by without any: five seconds.
+/// Loss while packets wait in a queue comes from sending too much. After that so many looks go by
+/// without any: five seconds.
 const HOLD_OFF: u32 = 25;
 
 /// What is known of a client's network.
@@ -37,8 +35,8 @@ pub(super) struct Path {
     pub loss: f32,
     /// What it carries, in bit/s.
     pub estimate: u64,
-    /// The round trip.
-    pub rtt: Option<Duration>,
+    /// Packets wait in a queue on the way.
+    pub queued: bool,
 }
 
 /// How often frames are sent to a client, as its network asks for.
@@ -46,16 +44,13 @@ pub(super) struct Path {
 pub(super) struct Redundancy {
     loss: f32,
     level: usize,
-    shortest: Option<Duration>,
     hold_off: u32,
 }
 
 impl Redundancy {
     /// The engine says how the network does, five times a second.
-    pub fn measured(&mut self, Path { loss, estimate, rtt }: Path) {
-        self.shortest = self.shortest.into_iter().chain(rtt).min();
-        let longer = rtt.zip(self.shortest).is_some_and(|(rtt, least)| rtt > least + QUEUED);
-        self.hold_off = if longer { HOLD_OFF } else { self.hold_off.saturating_sub(1) };
+    pub fn measured(&mut self, Path { loss, estimate, queued }: Path) {
+        self.hold_off = if queued { HOLD_OFF } else { self.hold_off.saturating_sub(1) };
         self.loss += (loss - self.loss) * NEW;
         let asked = LEVELS.iter().filter(|from| self.loss >= **from).count();
         let kept = LEVELS.iter().filter(|from| self.loss >= **from / 2.0).count();
@@ -189,7 +184,7 @@ mod tests {
     use super::*;
 
     fn path(loss: f32, estimate: u64) -> Path {
-        Path { loss, estimate, rtt: Some(Duration::from_millis(30)) }
+        Path { loss, estimate, queued: false }
     }
 
     fn payload(n: u8) -> Arc<[u8]> {
@@ -221,8 +216,7 @@ mod tests {
         let mut redundancy = Redundancy::default();
         (0..100).for_each(|_| redundancy.measured(path(0.1, 2_000_000)));
         assert_eq!(redundancy.level(), 2);
-        let queued = Path { rtt: Some(Duration::from_millis(90)), ..path(0.1, 2_000_000) };
-        redundancy.measured(queued);
+        redundancy.measured(Path { queued: true, ..path(0.1, 2_000_000) });
         assert_eq!(redundancy.level(), 0);
         (1..HOLD_OFF).for_each(|_| redundancy.measured(path(0.1, 2_000_000)));
         assert_eq!(redundancy.level(), 0, "the queue was there a moment ago");

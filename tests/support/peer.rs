@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanlight::model::Source;
 use fanlight::wire::data::{self, Frame};
@@ -219,6 +219,13 @@ impl Peer {
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         let pending = self.pending.take().unwrap();
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        // The engine gives up resends above 15 % of what is sent; browsers do not.
+        let mut api = self.rtc.direct_api();
+        for (mid, rid) in self.streams.iter().filter(|_| self.nid == 1).map(|s| (s.mid, s.rid)) {
+            if let Some(stream) = api.stream_tx_by_mid(mid, rid) {
+                stream.set_rtx_cache(1_024, Duration::from_secs(3), None);
+            }
+        }
     }
 
     pub fn handle_time(&mut self, now: Instant) {
@@ -276,7 +283,9 @@ impl Peer {
 
     fn receive(&mut self, packet: &RtpPacket, now: Instant) {
         let mid = self.rtc.direct_api().stream_rx(&packet.header.ssrc).map(|s| s.mid());
-        let mark = FrameMark::read(&packet.payload).filter(|_| packet.payload.len() > 100);
+        let (_, red) = self.sound_types();
+        let video = packet.payload.len() > 100 && packet.header.payload_type != red;
+        let mark = FrameMark::read(&packet.payload).filter(|_| video);
         if let (true, Some(mark), Some(mid)) = (self.decodes, mark, mid) {
             let decoding = self.decoding.entry(*packet.header.ssrc).or_default();
             if decoding.take(mark, now) {

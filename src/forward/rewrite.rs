@@ -65,8 +65,8 @@ struct Binding {
     picture: u16,
     tl0: u8,
     frame: u16,
-    /// Which of the 64 numbers before `last_in` were sent.
-    sent: u64,
+    /// Which of the numbers up to `last_in` were sent: as many as the engine asks to have sent again.
+    sent: u128,
     /// The picture that was left out last.
     thinned: Option<u16>,
     /// The latest runs of left-out packets, newest first.
@@ -221,6 +221,11 @@ impl Rewriter {
         });
     }
 
+    /// The newest packet of the source that was sent or left out.
+    pub fn newest(&self) -> Option<u64> {
+        self.binding.as_ref().map(|binding| binding.last_in)
+    }
+
     /// A packet of the source is left out: what follows closes up. One that comes late has left a
     /// hole already, and leaves it.
     pub fn thin(&mut self, packet: &Packet) {
@@ -323,14 +328,14 @@ impl Binding {
     /// Notes that a packet goes out.
     fn note(&mut self, packet: &Packet) -> Result<(), DropReason> {
         if packet.seq > self.last_in {
-            let ahead = u32::try_from(packet.seq.saturating_sub(self.last_in)).unwrap_or(64);
+            let ahead = u32::try_from(packet.seq.saturating_sub(self.last_in)).unwrap_or(u32::MAX);
             self.sent = self.sent.checked_shl(ahead).unwrap_or(0) | 1;
             self.last_in = packet.seq;
             self.last_timestamp_in = packet.timestamp;
             return Ok(());
         }
         let behind = self.last_in.saturating_sub(packet.seq);
-        let bit = u32::try_from(behind).ok().and_then(|behind| 1u64.checked_shl(behind));
+        let bit = u32::try_from(behind).ok().and_then(|behind| 1u128.checked_shl(behind));
         let bit = bit.ok_or(DropReason::TooOld)?;
         if self.sent & bit != 0 {
             return Err(DropReason::Duplicate);
@@ -354,7 +359,7 @@ impl Binding {
     /// Leaves a packet out that is newer than all before.
     fn thin(&mut self, packet: &Packet) {
         let ahead = packet.seq.saturating_sub(self.last_in);
-        let ahead = u32::try_from(ahead).unwrap_or(64);
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         self.sent = self.sent.checked_shl(ahead).unwrap_or(0);
         self.last_in = packet.seq;
         self.last_timestamp_in = packet.timestamp;

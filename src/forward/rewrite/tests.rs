@@ -82,6 +82,12 @@ fn a_gap_stays_a_gap_and_a_late_packet_fills_it_once() {
     assert_eq!(rewriter.rewrite(&packet(12, 12, false)).unwrap().seq, 2);
     assert_eq!(rewriter.rewrite(&packet(12, 12, false)), Err(DropReason::Duplicate));
     assert_eq!(rewriter.rewrite(&packet(14, 14, false)), Err(DropReason::Duplicate));
+    // The engine asks for the hundred packets before the newest.
+    assert_eq!(rewriter.rewrite(&packet(113, 113, false)).unwrap().seq, 103);
+    assert_eq!(rewriter.rewrite(&packet(13, 13, false)).unwrap().seq, 3);
+    assert_eq!(rewriter.rewrite(&packet(13, 13, false)), Err(DropReason::Duplicate));
+    assert_eq!(rewriter.rewrite(&packet(300, 300, false)).unwrap().seq, 290);
+    assert_eq!(rewriter.rewrite(&packet(120, 120, false)), Err(DropReason::TooOld));
 }
 
 #[test]

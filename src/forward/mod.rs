@@ -286,6 +286,12 @@ impl Forwarder {
         }
     }
 
+    /// Whether nothing of the source was sent after this packet.
+    #[must_use]
+    pub fn begins_with(&self, packet: &Packet) -> bool {
+        self.rewriter.newest() == Some(packet.seq)
+    }
+
     /// Whether a packet is the last of its picture: upper layers may be left out after it.
     fn marks(&self, packet: &Packet) -> bool {
         let top = packet.stacked && self.selector.current() == Some(packet.layer);

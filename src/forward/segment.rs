@@ -19,11 +19,21 @@ const AGE: Duration = Duration::from_millis(2_500);
 /// per second.
 const TAIL: Duration = Duration::from_millis(250);
 
-/// A keyframe and all packets after it, in order.
+/// Most packets that are kept for a keyframe that is still to come: as many as the engine asks to have
+/// sent again.
+const EARLY: usize = 100;
+
+/// A packet so far behind the newest is none of the same stream.
+const ANEW: u64 = 512;
+
+/// A keyframe and all packets after it, in order; or packets behind a hole, which the beginning of a
+/// keyframe may fill.
 #[derive(Clone, Debug, Default)]
 struct Segment {
     packets: Vec<Packet>,
     bytes: usize,
+    /// One more than the newest number that was seen.
+    next: u64,
 }
 
 /// The newest segment of each layer.
@@ -39,16 +49,18 @@ impl Segments {
     pub fn take(&mut self, packet: &Packet) {
         self.shared = packet.stacked;
         let layer = if packet.stacked { 0 } else { packet.layer };
-        let Some(segment) = self.segments.get_mut(usize::from(layer)) else { return };
-        if packet.keyframe {
-            segment.clear();
-        } else if segment.packets.first().is_none_or(|first| first.seq >= packet.seq) {
-            return;
+        if let Some(segment) = self.segments.get_mut(usize::from(layer)) {
+            segment.take(packet);
         }
-        segment.insert(packet);
-        if segment.packets.len() > PACKETS || segment.bytes > BYTES {
-            segment.clear();
-        }
+    }
+
+    /// What came already of that which follows a keyframe that comes late: holes may be left.
+    pub fn after(&self, keyframe: &Packet) -> &[Packet] {
+        let layer = if keyframe.stacked { 0 } else { keyframe.layer };
+        let packets = self.segments.get(usize::from(layer)).map_or(&[][..], |s| &s.packets);
+        let up_to = |seq: u64| packets.partition_point(|packet| packet.seq <= seq);
+        let (from, to) = (up_to(keyframe.seq), up_to(keyframe.seq.saturating_add(EARLY as u64)));
+        packets.get(from..to).unwrap_or_default()
     }
 
     /// The packets of a layer's segment if it is whole, fresh, and of at most so many bytes.
@@ -62,7 +74,7 @@ impl Segments {
         let fresh = now.saturating_duration_since(first.arrived) < AGE;
         let ends = now.saturating_duration_since(last.arrived) < TAIL;
         let fits = segment.bytes as u64 <= bytes;
-        (whole && fresh && ends && fits).then_some(&segment.packets)
+        (first.keyframe && whole && fresh && ends && fits).then_some(&segment.packets)
     }
 
     /// Bytes of payload that are kept.
@@ -78,9 +90,35 @@ impl Segments {
 }
 
 impl Segment {
+    fn take(&mut self, packet: &Packet) {
+        if packet.seq.saturating_add(ANEW) < self.next {
+            *self = Self::default();
+        }
+        let behind_hole = packet.seq > self.next;
+        self.next = self.next.max(packet.seq.saturating_add(1));
+        match self.packets.first() {
+            Some(first) if first.keyframe && packet.seq <= first.seq => return,
+            // Nothing leans on what was before it.
+            _ if packet.keyframe => self.forget_before(packet.seq),
+            None if !behind_hole => return,
+            _ => {}
+        }
+        self.insert(packet);
+        let begun = self.packets.first().is_some_and(|first| first.keyframe);
+        let most = if begun { PACKETS } else { EARLY };
+        if self.packets.len() > most || self.bytes > BYTES {
+            self.clear();
+        }
+    }
+
     fn clear(&mut self) {
         self.packets.clear();
         self.bytes = 0;
+    }
+
+    fn forget_before(&mut self, seq: u64) {
+        self.packets.retain(|packet| packet.seq > seq);
+        self.bytes = self.packets.iter().map(|packet| packet.payload.len()).sum();
     }
 
     /// Puts a packet in its place; one that is there already changes nothing.
@@ -152,6 +190,49 @@ mod tests {
         assert_eq!(seqs(&segments), Some(vec![9]), "a newer keyframe");
         segments.forget();
         assert_eq!(seqs(&segments), None);
+    }
+
+    #[test]
+    fn what_came_before_the_first_packet_of_its_keyframe_is_kept_for_it() {
+        let mut segments = Segments::default();
+        let first = packet(10, true, 100);
+        (7..9).for_each(|seq| segments.take(&packet(seq, false, 100)));
+        for seq in [12, 14, 11] {
+            segments.take(&packet(seq, false, 100));
+        }
+        let after: Vec<u64> = segments.after(&first).iter().map(|packet| packet.seq).collect();
+        assert_eq!(after, [11, 12, 14]);
+        segments.take(&first);
+        segments.take(&packet(13, false, 100));
+        segments.take(&first);
+        assert_eq!(seqs(&segments), Some(vec![10, 11, 12, 13, 14]));
+        assert_eq!(segments.bytes(), 500);
+        segments.take(&packet(9, true, 100));
+        assert_eq!(seqs(&segments), Some(vec![10, 11, 12, 13, 14]), "an older keyframe");
+        assert!(segments.after(&packet(1, true, 100)).len() == 5);
+        assert!(segments.after(&packet(900, true, 100)).is_empty());
+    }
+
+    #[test]
+    fn without_a_keyframe_little_is_kept_and_only_behind_a_hole() {
+        let mut segments = Segments::default();
+        for seq in 1..=EARLY as u64 {
+            segments.take(&packet(seq, false, 10));
+        }
+        assert_eq!(segments.bytes(), 10 * EARLY, "before the first there may have been one");
+        (101..1_000).for_each(|seq| segments.take(&packet(seq, false, 10)));
+        assert_eq!(segments.bytes(), 0);
+        segments.take(&packet(1_001, false, 10));
+        assert_eq!(segments.bytes(), 10);
+    }
+
+    #[test]
+    fn a_stream_whose_numbers_begin_anew_begins_anew() {
+        let mut segments = Segments::default();
+        segments.take(&packet(5_000, true, 10));
+        segments.take(&packet(100, true, 10));
+        segments.take(&packet(101, false, 10));
+        assert_eq!(seqs(&segments), Some(vec![100, 101]));
     }
 
     #[test]

@@ -195,7 +195,18 @@ impl Room {
             for Passing { packet, .. } in packets {
                 match forwarder.offer(packet, now) {
                     Verdict::Send(numbers) => passed.push((packet, numbers)),
-                    Verdict::Drop(reason) => watchers.dropped(reason, 1),
+                    Verdict::Drop(reason) => {
+                        watchers.dropped(reason, 1);
+                        continue;
+                    }
+                }
+                if packet.keyframe && forwarder.begins_with(packet) {
+                    // The rest of a keyframe whose first packet was sent again is there already.
+                    for packet in track.segments.after(packet) {
+                        if let Verdict::Send(numbers) = forwarder.offer(packet, now) {
+                            passed.push((packet, numbers));
+                        }
+                    }
                 }
             }
             if !passed.is_empty() {

@@ -20,6 +20,7 @@ const ANNEX: WorkerId = WorkerId(1);
 #[derive(Debug, Default)]
 struct Noted {
     sent: Vec<(MemberKey, u8)>,
+    numbers: Vec<u64>,
     relayed: Vec<(WorkerId, u8, u8)>,
 }
 
@@ -29,6 +30,7 @@ impl Watchers for Noted {
     }
     fn send(&mut self, to: MemberKey, _: SeatIndex, packets: &[(&Packet, Numbers)]) {
         self.sent.extend(packets.iter().map(|(packet, _)| (to, packet.layer)));
+        self.numbers.extend(packets.iter().map(|(_, numbers)| numbers.seq));
     }
     fn relay(&mut self, to: &Outlet, layers: &Summary, packet: &Packet) {
         self.relayed.push((to.to, packet.layer, layers.live));
@@ -199,6 +201,25 @@ fn a_copy_wishes_for_what_its_viewers_are_sent_or_wait_for_and_no_more() {
     assert_eq!(wish(&mut annex, t), Some(0b110), "the largest died");
     annex.leave(SessionId(2), crate::model::Reason::Client, t);
     assert_eq!(wish(&mut annex, t), Some(0), "nobody watches");
+}
+
+/// Its first packet was lost on the way from its publisher, and sent again.
+#[test]
+fn a_keyframe_whose_first_packet_comes_last_is_sent_whole() {
+    let t = crate::test_clock();
+    let (_, mut annex) = two_copies(t);
+    let take = |annex: &mut Room, seq, layer| {
+        let packet = Packet { seq, ..packet(layer, seq % 100 == 0, t) };
+        pass(annex, Some(0b111), packet, t).numbers
+    };
+    assert_eq!(take(&mut annex, 1_000, 0), [1], "the smallest layer is better than none");
+    assert_eq!(take(&mut annex, 1_998, 2), [0; 0]);
+    for seq in [2_001, 2_002, 2_004] {
+        assert_eq!(take(&mut annex, seq, 2), [0; 0], "nobody could decode it");
+    }
+    assert_eq!(take(&mut annex, 2_000, 2), [2, 3, 4, 6]);
+    assert_eq!(take(&mut annex, 2_003, 2), [5]);
+    assert_eq!(take(&mut annex, 2_005, 2), [7]);
 }
 
 #[test]

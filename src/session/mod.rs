@@ -15,6 +15,7 @@ mod redundancy;
 pub mod seats;
 pub mod streams;
 mod told;
+mod trip;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -417,7 +418,7 @@ impl Session {
                 self.pace.estimated(estimate);
             }
             RtcEvent::PeerStats(stats) => {
-                self.pace.measured(&stats);
+                self.pace.measured(&stats, now);
                 self.redundancy.measured(self.pace.path());
             }
             RtcEvent::ChannelOpen(id, label) => self.channels.opened(&mut self.rtc, id, &label),

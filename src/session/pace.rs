@@ -11,8 +11,9 @@ use str0m::bwe::Bitrate;
 use str0m::stats::PeerStats;
 
 use super::Written;
-use super::probing::{Probing, Wanted};
+use super::probing::{Found, Probing, Wanted};
 use super::redundancy::Path;
+use super::trip::Trip;
 use crate::model::{Bandwidth, FIRST_ESTIMATE, Kind, Need};
 
 /// How often the engine says how it estimates now, and what was lost. Its estimate by event is a mean
@@ -41,9 +42,6 @@ pub(super) const LOSSY: f32 = 0.02;
 /// chance comes in bursts as well.
 const FLOOD: f32 = 0.4;
 const DELUGE: f32 = 0.6;
-
-/// Packets that take so much longer than they once did wait in a queue on the way.
-const QUEUED: Duration = Duration::from_millis(40);
 
 /// And so does an estimate that falls to a part of what it was within this time, when less is left than
 /// is sent, and video waits: by the time that it has found its place, a picture has stood still.
@@ -150,8 +148,7 @@ pub(super) struct Pace {
     /// The highest estimate of late, and when it was that.
     high: (u64, Instant),
     lost_in: f32,
-    rtt: Option<Duration>,
-    shortest_rtt: Option<Duration>,
+    trip: Trip,
     queue: Queue,
     /// Statistics came.
     news: bool,
@@ -193,8 +190,7 @@ impl Pace {
             cap: None,
             high: (FIRST_ESTIMATE, now),
             lost_in: 0.0,
-            rtt: None,
-            shortest_rtt: None,
+            trip: Trip::default(),
             queue: Queue::default(),
             news: false,
             told: Bandwidth::default(),
@@ -233,7 +229,7 @@ impl Pace {
     }
 
     /// The engine says how it estimates at this moment, and what was lost in the last second.
-    pub fn measured(&mut self, stats: &PeerStats) {
+    pub fn measured(&mut self, stats: &PeerStats, now: Instant) {
         self.news = true;
         self.momentary = stats.bwe_tx.map(|estimate| estimate.as_u64());
         let before = std::mem::replace(&mut self.loss, stats.egress_loss_fraction.unwrap_or(0.0));
@@ -250,24 +246,18 @@ impl Pace {
         let came = (sent as f32 * 8.0 / STATISTICS.as_secs_f32() * (1.0 - self.burst)) as u64;
         self.came = came;
         self.lost_in = stats.ingress_loss_fraction.unwrap_or(0.0);
-        self.rtt = stats.rtt;
-        self.shortest_rtt = self.shortest_rtt.into_iter().chain(stats.rtt).min();
+        self.trip.took(stats.rtt, now);
     }
 
     /// How the network does at this moment.
     pub fn path(&self) -> Path {
         let estimate = self.momentary.unwrap_or(self.estimate);
-        Path { loss: self.loss, estimate, queued: self.is_queued() }
-    }
-
-    /// Whether packets wait in a queue on the way.
-    fn is_queued(&self) -> bool {
-        self.rtt.zip(self.shortest_rtt).is_some_and(|(rtt, least)| rtt > least + QUEUED)
+        Path { loss: self.loss, estimate, queued: self.trip.is_longer() }
     }
 
     /// Whether what is sent is far more than the network carries.
     fn is_flooded(&self) -> bool {
-        self.burst > if self.is_queued() { FLOOD } else { DELUGE }
+        self.burst > if self.trip.is_longer() { FLOOD } else { DELUGE }
     }
 
     /// What the network carries, if that is to be told anew.
@@ -292,7 +282,7 @@ impl Pace {
             flooded: self.is_flooded() || (squeezed && self.collapses(estimate, now)),
             loss: self.loss,
             lost_in: self.lost_in,
-            rtt: self.rtt,
+            rtt: self.trip.rtt(),
         };
         let moved = estimate.abs_diff(self.told.estimate) * WORTH_TELLING > self.told.estimate;
         let lost = |new: f32, old: f32| (new - old).abs() > 0.01;
@@ -315,7 +305,7 @@ impl Pace {
 
     /// Whether small changes have added up for long enough.
     fn is_stale(&self, now: Instant) -> bool {
-        let (old, new) = (self.told.rtt.unwrap_or_default(), self.rtt.unwrap_or_default());
+        let (old, new) = (self.told.rtt.unwrap_or_default(), self.trip.rtt().unwrap_or_default());
         old.abs_diff(new) > RTT_MOVED
             && self.told_at.is_none_or(|at| now.saturating_duration_since(at) > TOLD_EVERY)
     }
@@ -331,7 +321,8 @@ impl Pace {
             return None;
         }
         let says = self.momentary.unwrap_or(self.estimate);
-        self.probing.wish(self.told.estimate, says, self.loss, now)
+        let full = self.trip.stays_longer(now);
+        self.probing.wish(Found { estimate: self.told.estimate, says, loss: self.loss, full }, now)
     }
 
     /// No video waits any more, and for a while no more is believed to come through than now: the

@@ -45,6 +45,19 @@ pub(super) struct Wanted {
     pub anew: Option<Bitrate>,
 }
 
+/// What is known of a session's network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// What it carries, in bit/s.
+    pub estimate: u64,
+    /// What the estimator itself says.
+    pub says: u64,
+    /// What part of packets is lost.
+    pub loss: f32,
+    /// A queue on the way has been full for a while.
+    pub full: bool,
+}
+
 /// What one session has asked its estimator for.
 #[derive(Debug, Default)]
 pub(super) struct Probing {
@@ -73,17 +86,22 @@ impl Probing {
         self.asked = None;
     }
 
-    /// What to ask for, if that is something else than before: at this estimate in bit/s, made of what
-    /// the estimator itself says, and this loss (0 to 1).
-    pub fn wish(&mut self, estimate: u64, says: u64, loss: f32, now: Instant) -> Option<Wanted> {
+    /// What to ask for, if that is something else than before.
+    pub fn wish(&mut self, found: Found, now: Instant) -> Option<Wanted> {
+        let Found { estimate, says, loss, full } = found;
         if self.need.full == 0 {
             return None;
         }
+        // More packets would only wait as well, and sound behind them.
+        let next = if full { self.need.sent } else { self.need.next };
+        let need = Need { next, ..self.need };
         if std::mem::replace(&mut self.says, says) != says {
             self.unanswered = 0;
         }
-        let wanted = wanted(self.need, estimate);
-        if let Some(asked) = self.asked.filter(|_| loss < LOSSY && self.is_stuck(estimate, now)) {
+        let wanted = wanted(need, estimate);
+        if let Some(asked) =
+            self.asked.filter(|_| loss < LOSSY && self.is_stuck(need, estimate, now))
+        {
             self.last = Some((now, estimate));
             let less = Wanted { most: asked.most * LESS, ..wanted };
             self.asked = Some(match self.unanswered {
@@ -110,8 +128,8 @@ impl Probing {
     ///
     /// The engine pads in small packets when there is little to pad, which do not count for its
     /// estimator, and probes by itself once in five seconds, and only while little is in use.
-    fn is_stuck(&mut self, estimate: u64, now: Instant) -> bool {
-        let Need { sent, next, full } = self.need;
+    fn is_stuck(&mut self, need: Need, estimate: u64, now: Instant) -> bool {
+        let Need { sent, next, full } = need;
         let (since, before) = *self.last.get_or_insert((now, estimate));
         // A step up has to fit with something to spare, and with half as much again after one that
         // did not last.
@@ -152,9 +170,16 @@ mod tests {
         assert_eq!(wants(whole, 8_000_000), (Bitrate::ZERO, mbps(6)));
     }
 
+    /// No loss, and no queue.
+    const WELL: (f32, bool) = (0.0, false);
+
     /// At which milliseconds of the first seven seconds a probe is set off: less is asked for, and
     /// more when asked again; and when the estimator begins anew.
-    fn probes(need: Need, loss: f32, estimate: impl Fn(u64) -> u64) -> (Vec<u64>, Vec<u64>) {
+    fn probes(
+        need: Need,
+        (loss, full): (f32, bool),
+        estimate: impl Fn(u64) -> u64,
+    ) -> (Vec<u64>, Vec<u64>) {
         let t = crate::test_clock();
         let mut probing = Probing::default();
         probing.needs(need);
@@ -162,7 +187,8 @@ mod tests {
         let (mut probes, mut anew) = (Vec::new(), Vec::new());
         for ms in (0..7_000).step_by(100) {
             let (now, estimate) = (t + Duration::from_millis(ms), estimate(ms));
-            if let Some(wanted) = probing.wish(estimate, estimate, loss, now) {
+            let found = Found { estimate, says: estimate, loss, full };
+            if let Some(wanted) = probing.wish(found, now) {
                 if wanted.anew.is_some() {
                     anew.push(ms);
                 } else if wanted.most < most {
@@ -179,16 +205,17 @@ mod tests {
         let drifts = |ms| 600_000 + ms;
         let finds = |ms| if ms < 1_800 { drifts(ms) } else { 800_000 + ms };
         let (none, whole) = (Vec::<u64>::new(), Need { sent: 4_000_000, ..MISSING });
-        assert_eq!(probes(MISSING, 0.0, drifts), (vec![1_600, 3_100, 4_600, 6_100], none.clone()));
-        let (at, _) = probes(MISSING, 0.0, finds);
+        assert_eq!(probes(MISSING, WELL, drifts), (vec![1_600, 3_100, 4_600, 6_100], none.clone()));
+        let (at, _) = probes(MISSING, WELL, finds);
         assert_eq!(at, [1_600, 2_200, 3_700, 5_200, 6_700], "sooner after one that found more");
-        assert_eq!(probes(MISSING, 0.05, drifts).0, none, "packets get lost");
-        assert_eq!(probes(whole, 0.0, |ms| 4_200_000 + ms).0, none, "nothing is missing");
+        assert_eq!(probes(MISSING, (0.05, false), drifts).0, none, "packets get lost");
+        assert_eq!(probes(MISSING, (0.0, true), drifts).0, none, "packets wait");
+        assert_eq!(probes(whole, WELL, |ms| 4_200_000 + ms).0, none, "nothing is missing");
     }
 
     #[test]
     fn an_estimator_that_answers_no_probe_begins_anew() {
-        let (at, anew) = probes(MISSING, 0.0, |_| 600_000);
+        let (at, anew) = probes(MISSING, WELL, |_| 600_000);
         assert_eq!((at, anew), (vec![1_600, 3_100, 6_100], vec![4_600]));
     }
 }

@@ -325,13 +325,16 @@ impl Room {
         let flooded = member.adapting.network.is_newly_flooded(now);
         if flooded {
             events.push_back(RoomEvent::Forget { to: key });
+        }
+        let anew = member.adapting.network.has_run_off() || flooded;
+        if anew {
             // What is forgotten leaves holes, and a keyframe may have been among it.
             let pictures = member.seats.iter_mut().map(|seat| seat.half_mut(Kind::Video));
             pictures.for_each(|half| half.forwarder.restart());
         }
         let sound = member.sound(tracks);
         let (given, sum) = decide(member, tracks, sound, now);
-        let mut changed = flooded;
+        let mut changed = anew;
         for Given { seat, track, target, stop_old, wanted } in &given {
             let Some(seat) = member.seats.get_mut(*seat) else { continue };
             let forwarder = &mut seat.half_mut(Kind::Video).forwarder;

@@ -63,6 +63,8 @@ pub(super) struct Network {
     raised: Option<Instant>,
     fell: Option<Instant>,
     flooded: Option<Instant>,
+    /// It was flooded when it was looked at last.
+    drowned: bool,
     /// The shortest round trip so far, and since when packets are lost while it is much longer.
     shortest: Option<Duration>,
     full_since: Option<Instant>,
@@ -93,6 +95,7 @@ impl Default for Network {
             raised: None,
             fell: None,
             flooded: None,
+            drowned: false,
             shortest: None,
             full_since: None,
         }
@@ -162,6 +165,13 @@ impl Network {
             self.flooded = Some(now);
         }
         new
+    }
+
+    /// Whether a flood has just run off that took much of what was sent since it was answered: a viewer
+    /// asks for seconds to be sent again what its pictures begin with.
+    pub fn has_run_off(&mut self) -> bool {
+        let Bandwidth { flooded, loss, .. } = self.bandwidth;
+        std::mem::replace(&mut self.drowned, flooded) && !flooded && loss > FLOOD
     }
 
     /// Notes that pictures got better or worse, and when they may get better again.
@@ -263,6 +273,9 @@ mod tests {
         net.learn(Bandwidth { flooded: true, ..network(2_000_000) }, t);
         assert!(net.is_newly_flooded(t) && net.terms(0, 0, t).least);
         assert!(!net.is_newly_flooded(t + Duration::from_millis(200)), "it was told");
+        assert!(!net.has_run_off());
+        net.learn(Bandwidth { loss: 0.5, ..network(200_000) }, t + Duration::from_millis(600));
+        assert!(net.has_run_off() && !net.has_run_off(), "pictures begin anew once");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::*;
 use crate::counts::DropReason;
 use crate::forward::packet::{Packet, Pictures};
 use crate::forward::rewrite::Numbers;
+use crate::model::Bandwidth;
 use crate::relay::inlet::InletId;
 use crate::wire::data::{Frame, write_client_message};
 
@@ -220,6 +221,36 @@ fn a_keyframe_whose_first_packet_comes_last_is_sent_whole() {
     assert_eq!(take(&mut annex, 2_000, 2), [2, 3, 4, 6]);
     assert_eq!(take(&mut annex, 2_003, 2), [5]);
     assert_eq!(take(&mut annex, 2_005, 2), [7]);
+}
+
+/// What its pictures began with after the first answer may be among what was lost.
+#[test]
+fn pictures_begin_anew_when_a_flood_comes_and_when_it_has_run_off() {
+    let t = crate::test_clock();
+    let at = |ms| t + Duration::from_millis(ms);
+    let (_, mut annex) = two_copies(t);
+    let mut seq = 1_000;
+    let mut sent = |annex: &mut Room, keyframe, ms| {
+        seq += 1;
+        let packet = Packet { seq, ..packet(0, keyframe, at(ms)) };
+        pass(annex, Some(0b1), packet, at(ms)).sent.len()
+    };
+    let carries = |annex: &mut Room, flooded, loss, ms| {
+        // It falls each time, which is looked at at once.
+        let estimate = 300_000 - 200 * ms;
+        let bandwidth = Bandwidth { estimate, flooded, loss, ..Bandwidth::default() };
+        annex.carries(key(2), bandwidth, at(ms));
+        annex.handle_time(at(ms));
+    };
+    assert_eq!([sent(&mut annex, true, 0), sent(&mut annex, false, 10)], [1, 1]);
+    carries(&mut annex, true, 0.5, 100);
+    assert_eq!(sent(&mut annex, false, 110), 3, "all was forgotten");
+    carries(&mut annex, true, 0.6, 200);
+    assert_eq!(sent(&mut annex, false, 210), 1, "once a flood");
+    carries(&mut annex, false, 0.4, 300);
+    assert_eq!(sent(&mut annex, false, 310), 5, "the keyframe may be gone");
+    carries(&mut annex, false, 0.3, 400);
+    assert_eq!(sent(&mut annex, false, 410), 1);
 }
 
 #[test]

@@ -48,16 +48,14 @@ impl Segments {
     /// A packet came.
     pub fn take(&mut self, packet: &Packet) {
         self.shared = packet.stacked;
-        let layer = if packet.stacked { 0 } else { packet.layer };
-        if let Some(segment) = self.segments.get_mut(usize::from(layer)) {
+        if let Some(segment) = self.segments.get_mut(place(packet)) {
             segment.take(packet);
         }
     }
 
     /// What came already of that which follows a keyframe that comes late: holes may be left.
     pub fn after(&self, keyframe: &Packet) -> &[Packet] {
-        let layer = if keyframe.stacked { 0 } else { keyframe.layer };
-        let packets = self.segments.get(usize::from(layer)).map_or(&[][..], |s| &s.packets);
+        let packets = self.segments.get(place(keyframe)).map_or(&[][..], |s| &s.packets);
         let up_to = |seq: u64| packets.partition_point(|packet| packet.seq <= seq);
         let (from, to) = (up_to(keyframe.seq), up_to(keyframe.seq.saturating_add(EARLY as u64)));
         packets.get(from..to).unwrap_or_default()
@@ -87,6 +85,11 @@ impl Segments {
     pub fn forget(&mut self) {
         self.segments.iter_mut().for_each(Segment::clear);
     }
+}
+
+/// Which segment a packet belongs to.
+fn place(packet: &Packet) -> usize {
+    usize::from(if packet.stacked { 0 } else { packet.layer })
 }
 
 impl Segment {

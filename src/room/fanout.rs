@@ -130,6 +130,24 @@ fn begin(
     sent.len() as u64
 }
 
+/// What is to be sent after a packet that was lost and sent again, if a keyframe begins with it: the
+/// rest is there already.
+fn rest<'a>(
+    packet: &Packet,
+    segments: &'a Segments,
+    forwarder: &mut Forwarder,
+    now: Instant,
+) -> Vec<(&'a Packet, Numbers)> {
+    if !packet.keyframe || !forwarder.begins_with(packet) {
+        return Vec::new();
+    }
+    let mut send = |packet| match forwarder.offer(packet, now) {
+        Verdict::Send(numbers) => Some((packet, numbers)),
+        Verdict::Drop(_) => None,
+    };
+    segments.after(packet).iter().filter_map(&mut send).collect()
+}
+
 impl Track {
     /// What a forwarder of this track could begin with now, of what came before.
     pub(super) fn beginning(
@@ -194,19 +212,11 @@ impl Room {
             }
             for Passing { packet, .. } in packets {
                 match forwarder.offer(packet, now) {
-                    Verdict::Send(numbers) => passed.push((packet, numbers)),
-                    Verdict::Drop(reason) => {
-                        watchers.dropped(reason, 1);
-                        continue;
+                    Verdict::Send(numbers) => {
+                        passed.push((packet, numbers));
+                        passed.extend(rest(packet, &track.segments, forwarder, now));
                     }
-                }
-                if packet.keyframe && forwarder.begins_with(packet) {
-                    // The rest of a keyframe whose first packet was sent again is there already.
-                    for packet in track.segments.after(packet) {
-                        if let Verdict::Send(numbers) = forwarder.offer(packet, now) {
-                            passed.push((packet, numbers));
-                        }
-                    }
+                    Verdict::Drop(reason) => watchers.dropped(reason, 1),
                 }
             }
             if !passed.is_empty() {

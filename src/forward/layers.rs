@@ -20,6 +20,9 @@ const GONE_AFTER: Duration = Duration::from_millis(1_200);
 /// costly layer; a longer one notices late that a picture has begun to move.
 const WINDOW: Duration = Duration::from_millis(500);
 
+/// A layer of which nothing came for so long, and for four times what is usual, has paused.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// Weight of a new window. With [`WINDOW`] a changed rate is believed after about a second.
 const WEIGHT: f32 = 0.4;
 
@@ -97,11 +100,57 @@ struct Layer {
     heard: Option<Instant>,
     /// Bytes of each temporal layer in the present window.
     bytes: [u32; MAX_TEMPORAL],
+    /// The present window is not of one piece: packets paused.
+    broken: bool,
     /// What each adds, in bit/s.
     rates: [f32; MAX_TEMPORAL],
     measured: bool,
+    /// The timestamp of its newest frame, and how far frames are apart.
+    timestamp: Option<u32>,
+    usual: Duration,
     /// The timestamp of its newest keyframe.
     keyframe: Option<u32>,
+}
+
+impl Layer {
+    /// A frame began to come.
+    fn frame(&mut self, timestamp: u32, now: Instant) {
+        if self.timestamp.replace(timestamp) == Some(timestamp) {
+            return;
+        }
+        self.broken |= self.pauses(now);
+        let gap = self.heard.map(|at| now.saturating_duration_since(at));
+        match gap {
+            Some(gap) if !self.pauses(now) => self.usual = (self.usual * 7 + gap) / 8,
+            // It may be a camera that sends less often from now on.
+            Some(gap) => self.usual = (self.usual * 2).max(PAUSE / 4).min(gap),
+            None => {}
+        }
+    }
+
+    /// Whether nothing has come for far longer than usual.
+    fn pauses(&self, now: Instant) -> bool {
+        let most = PAUSE.max(self.usual.saturating_mul(4));
+        self.heard.is_none_or(|at| now.saturating_duration_since(at) > most)
+    }
+
+    /// A window is over that took so long.
+    fn close(&mut self, time: Duration, now: Instant) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let broken = std::mem::take(&mut self.broken) || self.pauses(now);
+        // A layer that sleeps costs what it cost when it was awake: a window in which it woke or
+        // fell asleep has only a part of that.
+        if broken || bytes.iter().all(|bytes| *bytes == 0) {
+            return;
+        }
+        let weight = if self.measured { WEIGHT } else { 1.0 };
+        for (rate, bytes) in self.rates.iter_mut().zip(bytes) {
+            #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
+            let new = bytes as f32 * 8.0 / time.as_secs_f32();
+            *rate += (new - *rate) * weight;
+        }
+        self.measured = true;
+    }
 }
 
 /// When each layer was last heard, and how much of it comes; 0 is the smallest picture.
@@ -126,6 +175,7 @@ impl LayerTable {
             self.layers.iter_mut().for_each(|layer| layer.keyframe = Some(packet.timestamp));
         }
         let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else { return };
+        layer.frame(packet.timestamp, now);
         layer.heard = Some(now);
         if packet.keyframe {
             layer.keyframe = Some(packet.timestamp);
@@ -149,22 +199,7 @@ impl LayerTable {
             return;
         }
         self.window = Some(now);
-        for layer in &mut self.layers {
-            let alive = layer.bytes.iter().any(|bytes| *bytes > 0);
-            // A layer that sleeps costs what it cost when it was awake.
-            if !alive || time > WINDOW.saturating_mul(3) {
-                layer.bytes = [0; MAX_TEMPORAL];
-                continue;
-            }
-            for (rate, bytes) in layer.rates.iter_mut().zip(&mut layer.bytes) {
-                #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
-                let new = *bytes as f32 * 8.0 / time.as_secs_f32();
-                let weight = if layer.measured { WEIGHT } else { 1.0 };
-                *rate += (new - *rate) * weight;
-                *bytes = 0;
-            }
-            layer.measured = true;
-        }
+        self.layers.iter_mut().for_each(|layer| layer.close(time, now));
     }
 
     /// Whether packets of `layer` come.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::forward::layers::LayerTable;
 use crate::forward::packet::{Codec, Pictures};
 
 mod recorded;
@@ -268,4 +269,28 @@ fn a_stream_whose_layers_begin_to_build_on_each_other_is_begun_anew() {
     let plain = Packet { timestamp: 180_000, ..vp9(2, 5, true) };
     assert_eq!(sent(forwarder.offer(&plain, at(5))), 4);
     assert_eq!(forwarder.needs(), 0b100);
+}
+
+#[test]
+fn a_layer_that_slept_costs_what_it_did_and_a_slow_one_is_measured() {
+    let mut table = LayerTable::default();
+    let mut seq = 0;
+    let mut run = |table: &mut LayerTable, from: u64, to: u64, every: u64| {
+        for ms in (from..to).step_by(usize::try_from(every).unwrap()) {
+            seq += 1;
+            table.hear(&packet(Codec::Vp8, 1, seq, false), at(ms));
+        }
+        table.ladder(0b10).rungs()[0].bps
+    };
+    let whole = 170 * 8 * 25;
+    let near = |bps: u32, to: u32| bps.abs_diff(to) < to / 20;
+    let steady = run(&mut table, 0, 3_000, 40);
+    assert!(near(steady, whole), "{steady}");
+    // It sleeps and wakes in the midst of what is counted at once; a moment, and a while.
+    for (from, to) in [(3_800, 4_100), (5_050, 5_400), (9_800, 10_000), (12_200, 14_000)] {
+        let bps = run(&mut table, from, to, 40);
+        assert!(near(bps, whole), "{bps} after {from}");
+    }
+    let slow = run(&mut table, 14_400, 30_000, 400);
+    assert!(near(slow, whole / 10), "{slow}");
 }

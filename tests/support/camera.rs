@@ -66,11 +66,15 @@ pub struct Decoding {
     /// When a frame was last decoded, and when a keyframe was last asked for.
     last: Option<Instant>,
     asked: Option<Instant>,
+    /// It has decoded since it began or asked for a keyframe.
+    runs: bool,
 }
 
 impl Decoding {
-    /// A browser asks when it could show nothing for so long, and again after.
-    const PATIENCE: Duration = Duration::from_millis(200);
+    /// A browser that waits for a keyframe asks again after so long, and one that has shown pictures
+    /// when it could show none for so long (libwebrtc, `VideoReceiveStream2`).
+    const FOR_KEYFRAME: Duration = Duration::from_millis(200);
+    const FOR_FRAME: Duration = Duration::from_secs(3);
 
     /// Takes a packet; whether a keyframe is to be asked for.
     pub fn take(&mut self, mark: FrameMark, now: Instant) -> bool {
@@ -84,11 +88,13 @@ impl Decoding {
                 self.decode(now);
             }
         }
-        let quiet = |at: Option<Instant>| at.is_none_or(|at| now - at >= Self::PATIENCE);
+        let patience = if self.runs { Self::FOR_FRAME } else { Self::FOR_KEYFRAME };
+        let quiet = |at: Option<Instant>| at.is_none_or(|at| now - at >= patience);
         let since = *self.last.get_or_insert(now);
         let ask = quiet(Some(since)) && quiet(self.asked);
         if ask {
             self.asked = Some(now);
+            self.runs = false;
         }
         ask
     }
@@ -109,6 +115,7 @@ impl Decoding {
             }
             self.decoded.insert((mark.mark, mark.layer, mark.frame));
             self.last = Some(now);
+            self.runs = true;
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Bandwidth {
     pub squeezed: bool,
     /// Most of what was sent a moment ago was lost.
     pub flooded: bool,
+    /// Packets take much longer than they did of late: they wait in a queue on the way.
+    pub queued: bool,
     /// Share of the packets sent to it that did not come, 0 to 1.
     pub loss: f32,
     /// Share of the packets that it sent that did not come, 0 to 1.
@@ -85,6 +87,7 @@ impl Default for Bandwidth {
             estimate: FIRST_ESTIMATE,
             squeezed: false,
             flooded: false,
+            queued: false,
             loss: 0.0,
             lost_in: 0.0,
             rtt: None,

@@ -410,6 +410,6 @@ fn decide(
         fell |= count < each.held && each.useful >= each.held;
         given.push(each.give(count, left));
     }
-    member.adapting.network.settle(rose, fell, now);
+    member.adapting.network.settle(rose, fell, member.adapting.need.sent, now);
     (given, sum)
 }

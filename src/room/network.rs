@@ -22,6 +22,15 @@ const LONGEST_CALM: Duration = Duration::from_secs(16);
 /// While a step up is being regretted, the next one is given two thirds of what there is.
 const CALM_SPARE: (u64, u64) = (2, 3);
 
+/// And so many times the calm is waited before as much is tried again, unless the network is found
+/// to carry a third more.
+const REGRETS: u32 = 8;
+
+/// When so many times the calm nothing was lost, nothing waited, and nothing got better or worse, what
+/// is padded for the next step comes through: an estimate that dips is believed to carry this more.
+const PATIENCE: u32 = 2;
+const TRIED: (u64, u64) = (15, 14);
+
 /// A step up that lasted so long was right.
 const LASTING: Duration = Duration::from_secs(12);
 
@@ -37,10 +46,9 @@ const CAREFUL: Duration = Duration::from_secs(30);
 /// carries no more, they wait.
 const SOME_LOSS: f32 = 0.03;
 
-/// Loss while packets take so much longer than they once did is of our own making: a queue on the
-/// way is full. If it lasts, less is sent, whatever the estimate.
+/// Loss while packets wait on the way is of our own making: a queue there is full. If it lasts, less
+/// is sent, whatever the estimate.
 const OWN_LOSS: f32 = 0.015;
-const QUEUED: Duration = Duration::from_millis(40);
 const LASTS: Duration = Duration::from_millis(1_500);
 
 /// More loss than this is congestion, or a network that padding would make worse.
@@ -65,9 +73,12 @@ pub(super) struct Network {
     flooded: Option<Instant>,
     /// It was flooded when it was looked at last.
     drowned: bool,
-    /// The shortest round trip so far, and since when packets are lost while it is much longer.
-    shortest: Option<Duration>,
+    /// Since when packets are lost while others wait on the way.
     full_since: Option<Instant>,
+    /// Since when nothing is lost, nothing waits, and nothing got better or worse.
+    smooth_since: Option<Instant>,
+    /// All that was sent after a step up that did not last, and when it was given up.
+    regretted: Option<(u64, Instant)>,
 }
 
 /// How far a viewer's pictures may change now.
@@ -96,8 +107,9 @@ impl Default for Network {
             fell: None,
             flooded: None,
             drowned: false,
-            shortest: None,
             full_since: None,
+            smooth_since: None,
+            regretted: None,
         }
     }
 }
@@ -111,15 +123,11 @@ impl Network {
     /// What it carries now; the estimate before that.
     pub fn learn(&mut self, bandwidth: Bandwidth, now: Instant) -> u64 {
         self.lows.note(bandwidth.estimate, now);
-        self.shortest = self.shortest.into_iter().chain(bandwidth.rtt).min();
-        let longer =
-            bandwidth.rtt.zip(self.shortest).is_some_and(|(rtt, least)| rtt > least + QUEUED);
-        self.full_since = match longer && bandwidth.loss > OWN_LOSS {
-            true => self.full_since.or(Some(now)),
-            // The round trip is told less often than it changes.
-            false if bandwidth.loss > OWN_LOSS => self.full_since,
-            false => None,
-        };
+        let lost = bandwidth.loss > OWN_LOSS;
+        let full = lost && bandwidth.queued;
+        self.full_since = full.then(|| self.full_since.unwrap_or(now));
+        let smooth = !(lost || bandwidth.queued || bandwidth.squeezed);
+        self.smooth_since = smooth.then(|| self.smooth_since.unwrap_or(now));
         std::mem::replace(&mut self.bandwidth, bandwidth).estimate
     }
 
@@ -136,11 +144,10 @@ impl Network {
         let low = self.lows.lowest(estimate);
         let calm = self.calm_until.is_some_and(|until| now < until);
         let recovers = self.fell.is_some_and(|at| now < at + RECOVERS);
-        let new = if calm { low / CALM_SPARE.1 * CALM_SPARE.0 } else { low };
         Terms {
             budget: Budget {
                 held: held.saturating_sub(sound),
-                new: new.saturating_sub(sound),
+                new: self.to_try(low, calm, now).saturating_sub(sound),
                 // A picture is missed so much that it is tried when it nearly fits: what really
                 // comes through is known best once it is sent.
                 first: if calm { low } else { estimate + estimate / 4 }.saturating_sub(sound),
@@ -150,6 +157,20 @@ impl Network {
             careful: self.fell.is_some_and(|at| now < at + CAREFUL),
             least: flooded || loss > FLOOD,
         }
+    }
+
+    /// How much may be sent with what a viewer does not have yet.
+    fn to_try(&self, low: u64, calm: bool, now: Instant) -> u64 {
+        let patient = self.smooth_since.is_some_and(|since| now >= since + self.calm * PATIENCE);
+        let new = match (calm, patient) {
+            (true, _) => low / CALM_SPARE.1 * CALM_SPARE.0,
+            (false, true) => low / TRIED.1 * TRIED.0,
+            (false, false) => low,
+        };
+        let regretted = self.regretted.filter(|(rate, at)| {
+            now < *at + self.calm * REGRETS && low < rate.saturating_add(rate / 3)
+        });
+        regretted.map_or(new, |(rate, _)| new.min(rate))
     }
 
     /// Whether to look for more would only keep the network full.
@@ -174,10 +195,17 @@ impl Network {
         std::mem::replace(&mut self.drowned, flooded) && !flooded && loss > FLOOD
     }
 
-    /// Notes that pictures got better or worse, and when they may get better again.
-    pub fn settle(&mut self, rose: bool, fell: bool, now: Instant) {
+    /// Notes that pictures got better or worse while so much was sent, and when they may get better
+    /// again.
+    pub fn settle(&mut self, rose: bool, fell: bool, sent: u64, now: Instant) {
         let lasted = self.raised.is_none_or(|at| now >= at + LASTING);
+        if rose || fell {
+            self.smooth_since = self.smooth_since.map(|_| now);
+        }
         if fell {
+            if !lasted {
+                self.regretted = Some((sent, now));
+            }
             self.calm = match lasted {
                 true => CALM,
                 false => (self.calm * 2).min(LONGEST_CALM),
@@ -252,11 +280,10 @@ mod tests {
     fn loss_behind_a_full_queue_that_lasts_takes_a_step_down() {
         let t = crate::test_clock();
         let at = |ms| t + Duration::from_millis(ms);
-        let trip =
-            |ms, loss| Bandwidth { rtt: Some(Duration::from_millis(ms)), loss, ..network(900_000) };
+        let lossy = |queued| Bandwidth { loss: 0.02, queued, ..network(900_000) };
         let mut net = Network::default();
-        net.learn(trip(20, 0.02), t);
-        net.learn(trip(90, 0.02), at(500));
+        net.learn(lossy(false), t);
+        net.learn(lossy(true), at(500));
         assert_eq!(net.terms(0, 500_000, at(1_999)).budget.held, ENDLESS);
         assert_eq!(net.terms(0, 500_000, at(2_000)).budget.held, 475_000);
         assert_eq!(
@@ -284,15 +311,34 @@ mod tests {
         let at = |ms| t + Duration::from_millis(ms);
         let mut net = Network::default();
         net.learn(network(900_000), t);
-        net.settle(true, false, t);
+        net.settle(true, false, 0, t);
         assert!(net.terms(0, 0, at(500)).no_better && !net.terms(0, 0, at(700)).no_better);
-        net.settle(false, true, at(1_000));
+        net.settle(false, true, 850_000, at(1_000));
         assert!(net.is_congested(at(2_999)) && !net.is_congested(at(3_000)));
         assert_eq!(net.terms(0, 0, at(4_999)).budget.new, 600_000);
-        assert_eq!(
-            net.terms(0, 0, at(5_000)).budget.new,
-            900_000,
-            "4 s: twice as long as the first"
-        );
+        net.learn(Bandwidth { queued: true, ..network(900_000) }, at(4_000));
+        let after = |net: &mut Network, ms| net.terms(0, 0, at(ms)).budget.new;
+        assert_eq!(after(&mut net, 5_000), 850_000, "4 s: twice as long as the first");
+        assert_eq!(after(&mut net, 32_999), 850_000, "that much was too much");
+        assert_eq!(after(&mut net, 33_000), 900_000);
+        net.settle(true, false, 0, at(34_000));
+        net.settle(false, true, 300_000, at(35_000));
+        assert_eq!(after(&mut net, 43_000), 900_000, "it carries far more than was too much");
+    }
+
+    #[test]
+    fn a_little_more_is_tried_when_all_went_well_for_a_while() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let mut net = Network::default();
+        net.learn(network(700_000), t);
+        assert_eq!(net.terms(0, 0, at(3_999)).budget.new, 700_000);
+        assert_eq!(net.terms(0, 0, at(4_000)).budget.new, 750_000);
+        net.learn(Bandwidth { queued: true, ..network(700_000) }, at(4_100));
+        net.learn(network(700_000), at(4_200));
+        assert_eq!(net.terms(0, 0, at(8_199)).budget.new, 700_000, "packets waited");
+        net.settle(true, false, 0, at(8_200));
+        assert_eq!(net.terms(0, 0, at(12_199)).budget.new, 700_000, "one step at a time");
+        assert_eq!(net.terms(0, 0, at(12_200)).budget.new, 750_000);
     }
 }

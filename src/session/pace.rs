@@ -280,15 +280,17 @@ impl Pace {
             estimate,
             squeezed,
             flooded: self.is_flooded() || (squeezed && self.collapses(estimate, now)),
+            queued: self.trip.is_longer(),
             loss: self.loss,
             lost_in: self.lost_in,
             rtt: self.trip.rtt(),
         };
         let moved = estimate.abs_diff(self.told.estimate) * WORTH_TELLING > self.told.estimate;
         let lost = |new: f32, old: f32| (new - old).abs() > 0.01;
+        let state = |told: &Bandwidth| (told.flooded, told.squeezed, told.queued);
         let other = lost(new.loss, self.told.loss)
             || lost(new.lost_in, self.told.lost_in)
-            || (new.flooded, new.squeezed) != (self.told.flooded, self.told.squeezed)
+            || state(&new) != state(&self.told)
             || (new.rtt.is_some() && self.told.rtt.is_none());
         (moved || other || self.is_stale(now)).then(|| {
             self.told_at = Some(now);

@@ -30,6 +30,10 @@ const AFTER_NONE: Duration = Duration::from_millis(1_500);
 /// only with its next estimate (str0m 0.25, `propagate_estimate`).
 const UNANSWERED: u8 = 2;
 
+/// An estimate of so much more than the next step takes needs no probe: what is padded says the rest, and
+/// a probe that finds less than there is would only lower it.
+const PLENTY: f64 = 1.2;
+
 /// What is looked for just before a probe, as a part of what was: a change that the engine sees as
 /// a rise when it is taken back.
 const LESS: f64 = 0.5;
@@ -65,6 +69,8 @@ pub(super) struct Probing {
     asked: Option<Wanted>,
     /// When the last probe was set off here, and the estimate before it.
     last: Option<(Instant, u64)>,
+    /// Less was asked for so that the next rise sets off a probe.
+    lowered: bool,
     /// What the estimator says, and how many probes were set off since it began to say so.
     says: u64,
     unanswered: u8,
@@ -98,11 +104,12 @@ impl Probing {
         if std::mem::replace(&mut self.says, says) != says {
             self.unanswered = 0;
         }
-        let wanted = wanted(need, estimate);
+        let mut wanted = wanted(need, estimate);
         if let Some(asked) =
             self.asked.filter(|_| loss < LOSSY && self.is_stuck(need, estimate, now))
         {
             self.last = Some((now, estimate));
+            self.lowered = true;
             let less = Wanted { most: asked.most * LESS, ..wanted };
             self.asked = Some(match self.unanswered {
                 UNANSWERED.. => {
@@ -116,10 +123,19 @@ impl Probing {
         }
         let far =
             |new: Bitrate, old: Bitrate| (new.as_f64() - old.as_f64()).abs() > old.as_f64() * 0.2;
-        let differs = |old: Wanted| far(wanted.least, old.least) || far(wanted.most, old.most);
-        if self.asked.is_some_and(|old| !differs(old)) {
-            return None;
+        if let Some(old) = self.asked {
+            let rises = wanted.most > old.most && !self.lowered;
+            if rises && !self.is_due(estimate, now) {
+                wanted.most = old.most;
+            }
+            if !far(wanted.least, old.least) && !far(wanted.most, old.most) {
+                return None;
+            }
+            if rises && wanted.most > old.most {
+                self.last = Some((now, estimate));
+            }
         }
+        self.lowered = false;
         self.asked = Some(wanted);
         self.asked
     }
@@ -129,13 +145,17 @@ impl Probing {
     /// The engine pads in small packets when there is little to pad, which do not count for its
     /// estimator, and probes by itself once in five seconds, and only while little is in use.
     fn is_stuck(&mut self, need: Need, estimate: u64, now: Instant) -> bool {
-        let Need { sent, next, full } = need;
-        let (since, before) = *self.last.get_or_insert((now, estimate));
-        // A step up has to fit with something to spare, and with half as much again after one that
-        // did not last.
-        if next <= sent || estimate > full * 2 {
-            return false;
-        }
+        let Need { sent, next, .. } = need;
+        self.last.get_or_insert((now, estimate));
+        #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
+        let plenty = estimate as f64 > next as f64 * PLENTY;
+        next > sent && !plenty && self.is_due(estimate, now)
+    }
+
+    /// Whether the last probe was long enough ago. Each change of the estimate changes what is asked for
+    /// as well; if each such rise set off a probe, none would leave the estimate time to settle.
+    fn is_due(&self, estimate: u64, now: Instant) -> bool {
+        let Some((since, before)) = self.last else { return true };
         // What the last one found may be not all that there is.
         let rose = estimate > before + before / 4;
         now >= since + if rose { AFTER_RISE } else { AFTER_NONE }
@@ -211,6 +231,29 @@ mod tests {
         assert_eq!(probes(MISSING, (0.05, false), drifts).0, none, "packets get lost");
         assert_eq!(probes(MISSING, (0.0, true), drifts).0, none, "packets wait");
         assert_eq!(probes(whole, WELL, |ms| 4_200_000 + ms).0, none, "nothing is missing");
+    }
+
+    #[test]
+    fn an_estimate_that_suffices_is_not_probed_and_one_that_moves_is_not_probed_each_time() {
+        assert_eq!(probes(MISSING, WELL, |ms| 1_260_000 + ms).0, Vec::<u64>::new(), "it suffices");
+        let t = crate::test_clock();
+        let mut probing = Probing::default();
+        probing.needs(MISSING);
+        let mut rises = Vec::new();
+        let mut most = Bitrate::ZERO;
+        for ms in (0..6_000).step_by(200) {
+            // A probe finds less than there is, and it climbs again.
+            let estimate = 700_000 + ms % 1_000 * 500;
+            let found = Found { estimate, says: estimate, loss: 0.0, full: false };
+            if let Some(wanted) = probing.wish(found, t + Duration::from_millis(ms)) {
+                if wanted.most > most {
+                    rises.push(ms);
+                }
+                most = wanted.most;
+            }
+        }
+        assert!(rises.windows(2).all(|two| two[1] - two[0] >= 600), "{rises:?}");
+        assert!(rises.len() > 3, "{rises:?}");
     }
 
     #[test]

@@ -9,6 +9,10 @@ use super::layers::MAX_LAYERS;
 /// storm of keyframes, longer lets a viewer wait who has just lost one.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// The same while no keyframe has come: the request was lost, or its answer is still on the way.
+/// Browsers make none sooner than this after another.
+const UNANSWERED: Duration = Duration::from_millis(300);
+
 /// The same for a layer that viewers wait for with another one on the screen: that of all viewers who
 /// would like it, and have not lost anything.
 const EVERY_BETTER: Duration = Duration::from_secs(2);
@@ -16,64 +20,78 @@ const EVERY_BETTER: Duration = Duration::from_secs(2);
 /// The open wishes for keyframes of one track.
 #[derive(Clone, Debug, Default)]
 pub struct KeyframeAsks {
-    wanted: [Option<Duration>; MAX_LAYERS],
-    asked: [Option<Instant>; MAX_LAYERS],
+    layers: [Ask; MAX_LAYERS],
     /// One keyframe begins all layers.
     shared: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ask {
+    /// How long after the last request the next may follow, if there is a wish.
+    wanted: Option<Duration>,
+    asked: Option<Instant>,
+    /// A keyframe came since.
+    answered: bool,
 }
 
 impl KeyframeAsks {
     /// Somebody needs a keyframe of `layer`.
     pub fn want(&mut self, layer: u8) {
-        let layer = if self.shared { 0 } else { layer };
-        if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
-            *wanted = Some(EVERY);
+        if let Some(ask) = self.ask(layer) {
+            ask.wanted = Some(if ask.answered { EVERY } else { UNANSWERED });
         }
     }
 
     /// Somebody who sees another layer would like this one.
     pub fn hope(&mut self, layer: u8) {
-        let layer = if self.shared { 0 } else { layer };
-        if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
-            wanted.get_or_insert(EVERY_BETTER);
+        if let Some(ask) = self.ask(layer) {
+            ask.wanted.get_or_insert(EVERY_BETTER);
         }
     }
 
     /// A keyframe of all layers came, and one will begin all of them from now on.
     pub fn all_came(&mut self) {
         self.shared = true;
-        self.wanted = [None; MAX_LAYERS];
+        self.layers.iter_mut().for_each(Ask::came);
     }
 
     /// A keyframe of `layer` came: nobody waits any more.
     pub fn came(&mut self, layer: u8) {
         self.shared = false;
-        if let Some(wanted) = self.wanted.get_mut(usize::from(layer)) {
-            *wanted = None;
+        if let Some(ask) = self.ask(layer) {
+            ask.came();
         }
     }
 
     /// A layer for which the publisher is to be asked now; counts as asked.
     pub fn poll(&mut self, now: Instant) -> Option<u8> {
-        for ((layer, wanted), asked) in (0u8..).zip(&mut self.wanted).zip(&mut self.asked) {
-            let Some(every) = *wanted else { continue };
-            if asked.is_none_or(|at| now.saturating_duration_since(at) >= every) {
-                *wanted = None;
-                *asked = Some(now);
-                return Some(layer);
-            }
-        }
-        None
+        let mut asks = (0u8..).zip(&mut self.layers);
+        let (layer, ask) = asks.find(|(_, ask)| ask.due(now).is_some_and(|due| due <= now))?;
+        *ask = Ask { wanted: None, asked: Some(now), answered: false };
+        Some(layer)
     }
 
     /// When [`KeyframeAsks::poll`] has something to say; `None` without open wishes.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let due = |(every, asked): (Option<Duration>, Option<Instant>)| {
-            let every = every?;
-            Some(asked.map_or(now, |at| at.checked_add(every).unwrap_or(now)))
-        };
-        self.wanted.into_iter().zip(self.asked).filter_map(due).min()
+        self.layers.iter().filter_map(|ask| ask.due(now)).min()
+    }
+
+    fn ask(&mut self, layer: u8) -> Option<&mut Ask> {
+        let layer = if self.shared { 0 } else { layer };
+        self.layers.get_mut(usize::from(layer))
+    }
+}
+
+impl Ask {
+    fn came(&mut self) {
+        self.wanted = None;
+        self.answered = true;
+    }
+
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let every = self.wanted?;
+        Some(self.asked.map_or(now, |at| at.checked_add(every).unwrap_or(now)))
     }
 }
 
@@ -91,6 +109,7 @@ mod tests {
         assert_eq!(asks.deadline(t), Some(t));
         assert_eq!(asks.poll(t), Some(1));
         assert_eq!(asks.poll(t), None);
+        asks.came(1);
         asks.want(1);
         assert_eq!(asks.poll(t + Duration::from_millis(499)), None);
         assert_eq!(asks.deadline(t), Some(t + EVERY));
@@ -99,11 +118,23 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_not_answered_is_repeated_sooner() {
+        let t = crate::test_clock();
+        let mut asks = KeyframeAsks::default();
+        asks.want(1);
+        assert_eq!(asks.poll(t), Some(1));
+        asks.want(1);
+        assert_eq!(asks.poll(t + Duration::from_millis(299)), None);
+        assert_eq!(asks.poll(t + UNANSWERED), Some(1));
+    }
+
+    #[test]
     fn who_only_hopes_for_better_waits_longer_than_who_sees_nothing() {
         let t = crate::test_clock();
         let mut asks = KeyframeAsks::default();
         asks.hope(2);
         assert_eq!(asks.poll(t), Some(2));
+        asks.came(2);
         asks.hope(2);
         assert_eq!(asks.poll(t + EVERY), None);
         assert_eq!(asks.deadline(t), Some(t + EVERY_BETTER));

@@ -73,6 +73,8 @@ pub struct Forwarder {
     rewriter: Rewriter,
     /// Sound was left out on purpose since the last packet that was sent.
     left_out: bool,
+    /// When a keyframe was last begun to be sent.
+    keyframe: Option<Instant>,
 }
 
 impl Forwarder {
@@ -88,6 +90,7 @@ impl Forwarder {
             selector: Selector::default(),
             rewriter: Rewriter::new(first_seq),
             left_out: false,
+            keyframe: None,
         }
     }
 
@@ -198,6 +201,12 @@ impl Forwarder {
         target | self.sends().map_or(0, |sent| bits(sent.layer))
     }
 
+    /// When a keyframe was last begun to be sent.
+    #[must_use]
+    pub fn last_keyframe(&self) -> Option<Instant> {
+        self.keyframe
+    }
+
     /// The layer whose keyframe this forwarder waits for, if it waits for one.
     #[must_use]
     pub fn awaits_keyframe(&self) -> Option<u8> {
@@ -279,6 +288,9 @@ impl Forwarder {
                 }
                 Step::Skip => return Verdict::Drop(DropReason::OtherLayer),
             },
+        }
+        if packet.keyframe {
+            self.keyframe = Some(now);
         }
         match self.rewriter.rewrite(packet) {
             Ok(numbers) => Verdict::Send(Numbers { marker: self.marks(packet), ..numbers }),

@@ -253,6 +253,28 @@ fn pictures_begin_anew_when_a_flood_comes_and_when_it_has_run_off() {
     assert_eq!(sent(&mut annex, false, 410), 1);
 }
 
+/// A browser asks five times a second while it waits for one.
+#[test]
+fn who_was_just_sent_a_keyframe_is_not_sent_another_while_that_is_repaired() {
+    let t = crate::test_clock();
+    let at = |ms| t + Duration::from_millis(ms);
+    let (_, mut annex) = two_copies(t);
+    let rtt = Some(Duration::from_millis(50));
+    annex.carries(key(2), Bandwidth { rtt, ..Bandwidth::default() }, t);
+    pass(&mut annex, Some(0b1), packet(0, true, t), t);
+    let mut asked = |ms| {
+        while annex.poll_event().is_some() {}
+        annex.keyframe_wanted(key(2), SeatIndex(0), at(ms));
+        annex.handle_time(at(ms));
+        let mut events = std::iter::from_fn(|| annex.poll_event());
+        events.any(|event| matches!(event, RoomEvent::AskFar { .. }))
+    };
+    assert!(!asked(200) && !asked(499));
+    assert!(asked(501));
+    assert!(!asked(700), "it was asked for");
+    assert!(asked(801), "no answer");
+}
+
 #[test]
 fn a_copy_that_knows_no_layers_asks_for_the_keyframe_of_the_largest() {
     let t = crate::test_clock();

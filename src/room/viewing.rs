@@ -10,6 +10,11 @@ use crate::forward::packet::Codec;
 use crate::ids::{SeatIndex, TrackId};
 use crate::model::Kind;
 
+/// A viewer that asks for a keyframe so soon after one was sent, and so many of its round trips, has not
+/// got all of that yet: what it lacks is being sent again. Another would only be in the way.
+const REPAIRED: Duration = Duration::from_millis(300);
+const TRIPS: u32 = 4;
+
 /// A new occupant's packets flow after this time even if the client has not said that it knows:
 /// a client whose signaling hangs still sees a picture, at the worst under the wrong name for as
 /// long as its signaling hangs.
@@ -155,6 +160,10 @@ impl Room {
         let Some(half) = member.seats.get(seat.index()).map(|seat| &seat.video) else { return };
         let (Some(slot), Some(sent)) = (half.slot(), half.forwarder.sends()) else { return };
         let layer = sent.layer;
+        let repaired = REPAIRED + member.bandwidth().rtt.unwrap_or_default() * TRIPS;
+        if half.forwarder.last_keyframe().is_some_and(|at| now < at + repaired) {
+            return;
+        }
         if let Some(track) = self.tracks.get_mut(slot).and_then(Option::as_mut) {
             track.asks.want(layer);
             self.ask_at = Some(now);

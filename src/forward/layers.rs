@@ -23,6 +23,9 @@ const WINDOW: Duration = Duration::from_millis(500);
 /// A layer of which nothing came for so long, and for four times what is usual, has paused.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// Frames that are further apart than this are not those of a usual camera.
+const QUICK: Duration = Duration::from_millis(75);
+
 /// Weight of a new window. With [`WINDOW`] a changed rate is believed after about a second.
 const WEIGHT: f32 = 0.4;
 
@@ -121,9 +124,12 @@ impl Layer {
         self.broken |= self.pauses(now);
         let gap = self.heard.map(|at| now.saturating_duration_since(at));
         match gap {
-            Some(gap) if !self.pauses(now) => self.usual = (self.usual * 7 + gap) / 8,
+            Some(gap) if !self.pauses(now) => {
+                let eight = self.usual.saturating_mul(7).saturating_add(gap);
+                self.usual = eight.checked_div(8).unwrap_or_default();
+            }
             // It may be a camera that sends less often from now on.
-            Some(gap) => self.usual = (self.usual * 2).max(PAUSE / 4).min(gap),
+            Some(gap) => self.usual = self.usual.saturating_mul(2).max(QUICK).min(gap),
             None => {}
         }
     }

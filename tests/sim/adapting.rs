@@ -110,30 +110,35 @@ fn constant(seed: u64, workers: u8, bps: u64) -> [f64; 4] {
     [used, lost, sound, switches]
 }
 
-/// Each run within bounds, and the mean of all: the engine throws dice of its own.
+const LINKS: [u64; 6] = [300_000, 500_000, 700_000, 1_000_000, 2_000_000, 5_000_000];
+
+/// `FANLIGHT_LINKS=450000,480000` shows what becomes of others.
 fn a_constant_link_is_used_and_not_flooded(workers: u8) {
-    let mut all = Vec::new();
-    for bps in [300_000, 500_000, 700_000, 1_000_000, 2_000_000, 5_000_000] {
+    #[expect(clippy::disallowed_methods, reason = "other links on wish")]
+    let wished = std::env::var("FANLIGHT_LINKS").unwrap_or_default();
+    for bps in wished.split(',').filter_map(|bps| bps.parse().ok()) {
+        constant(84, workers, bps);
+    }
+    if !wished.is_empty() {
+        return;
+    }
+    for bps in LINKS {
         for seed in [84, 85, 86] {
-            let run = constant(seed, workers, bps);
-            let [used, lost, sound, switches] = run;
-            assert!(used >= 55.0, "{used:.0} % of what fits into {bps} bit/s");
-            assert!(lost < 5.0, "{lost:.2} % lost by us on {bps} bit/s");
-            assert!(sound > 94.0, "{sound:.1} % of the sound on {bps} bit/s");
-            assert!(switches <= 4.0, "{switches} switches in 20 s on {bps} bit/s");
-            all.push(run);
+            let [used, lost, sound, switches] = constant(seed, workers, bps);
+            assert!(used >= 85.0, "{used:.0} % of what fits into {bps} bit/s");
+            assert!(lost < 1.0, "{lost:.2} % lost by us on {bps} bit/s");
+            assert!(sound > 99.0, "{sound:.1} % of the sound on {bps} bit/s");
+            assert!(switches <= 2.0, "{switches} switches in 20 s on {bps} bit/s");
         }
     }
-    let mean = |n: usize| all.iter().map(|run| run[n].min(100.0)).sum::<f64>() / all.len() as f64;
-    assert!(mean(0) >= 85.0, "{:.0} % of what fits", mean(0));
-    assert!(mean(1) < 1.0, "{:.2} % lost by us", mean(1));
-    assert!(mean(2) > 99.0, "{:.1} % of the sound", mean(2));
-    assert!(mean(3) < 1.5, "{:.1} switches in 20 s", mean(3));
 }
 
 fn random_loss_is_repaired(workers: u8) {
     for (loss, least) in [(1, 99.0), (5, 97.0), (10, 97.0)] {
         let (mut world, viewer, _) = two(85, workers);
+        // The engine asks five times for a packet, in a quarter of a second, and browsers ten
+        // times: for what still lacks then a keyframe is asked for here.
+        world.members.get_mut(&viewer).unwrap().peer.patience = Duration::from_millis(250);
         world.run(3_000);
         world.weather = Weather { delay: 24, loss, ..Weather::default() };
         let from = world.now;
@@ -200,12 +205,12 @@ fn viewers_behind_one_link_share_it_and_all_see_and_hear(workers: u8) {
         let freeze = seen.longest_freeze(from, world.now);
         println!("{n}: {rate:.0} bit/s, {sound:.1} % of the sound, {freeze:?}");
         assert!(rate > 60_000.0, "{n} sees next to nothing: {rate:.0} bit/s");
-        assert!(sound > 95.0, "{n} heard {sound:.1} %");
+        assert!(sound > 98.0, "{n} heard {sound:.1} %");
         all += rate;
     }
     println!("{all:.0} of 1,500,000 bit/s, {lost:.2} % lost");
     assert!(all > 600_000.0, "{all:.0} bit/s used");
-    assert!(lost < 3.0, "{lost:.2} % lost");
+    assert!(lost < 1.0, "{lost:.2} % lost");
 }
 
 fn a_storm_of_joins_costs_the_publisher_few_keyframes(workers: u8) {

@@ -85,5 +85,6 @@ fn a_scene_is_the_same_to_the_byte_each_time() {
     let run = |seed| std::thread::spawn(move || call(seed)).join().unwrap();
     let first = run(1);
     assert_eq!(run(1), first);
-    assert_ne!(run(2), first);
+    let wished = std::env::var_os("FANLIGHT_SEED").is_some();
+    assert_eq!(run(2) == first, wished, "all scenes have the seed that is wished for");
 }

@@ -74,10 +74,10 @@ impl Decoding {
     /// A browser that waits for a keyframe asks again after so long, and one that has shown pictures
     /// when it could show none for so long (libwebrtc, `VideoReceiveStream2`).
     const FOR_KEYFRAME: Duration = Duration::from_millis(200);
-    const FOR_FRAME: Duration = Duration::from_secs(3);
+    pub const FOR_FRAME: Duration = Duration::from_secs(3);
 
-    /// Takes a packet; whether a keyframe is to be asked for.
-    pub fn take(&mut self, mark: FrameMark, now: Instant) -> bool {
+    /// Takes a packet; whether a keyframe is to be asked for, when there was no picture for so long.
+    pub fn take(&mut self, mark: FrameMark, patience: Duration, now: Instant) -> bool {
         let key = (mark.mark, mark.layer, mark.frame);
         if !self.decoded.contains(&key) {
             let parts = self.parts.entry(key).or_default();
@@ -88,7 +88,7 @@ impl Decoding {
                 self.decode(now);
             }
         }
-        let patience = if self.runs { Self::FOR_FRAME } else { Self::FOR_KEYFRAME };
+        let patience = if self.runs { patience } else { Self::FOR_KEYFRAME };
         let quiet = |at: Option<Instant>| at.is_none_or(|at| now - at >= patience);
         let since = *self.last.get_or_insert(now);
         let ask = quiet(Some(since)) && quiet(self.asked);

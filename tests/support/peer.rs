@@ -80,6 +80,8 @@ pub struct Peer {
     pub simulcast: bool,
     /// It looks at what it receives as a browser does, and asks for keyframes.
     pub decodes: bool,
+    /// How long it shows no picture before it asks for a keyframe.
+    pub patience: Duration,
     decoding: BTreeMap<u32, Decoding>,
     /// How tall its picture is said to be.
     pub height: Option<u16>,
@@ -126,6 +128,7 @@ impl Peer {
             level: -20,
             simulcast: false,
             decodes: false,
+            patience: Decoding::FOR_FRAME,
             decoding: BTreeMap::new(),
             height: None,
             pending: None,
@@ -288,7 +291,7 @@ impl Peer {
         let mark = FrameMark::read(&packet.payload).filter(|_| video);
         if let (true, Some(mark), Some(mid)) = (self.decodes, mark, mid) {
             let decoding = self.decoding.entry(*packet.header.ssrc).or_default();
-            if decoding.take(mark, now) {
+            if decoding.take(mark, self.patience, now) {
                 self.ask_keyframe(&mid.to_string());
             }
         }

@@ -23,7 +23,7 @@ const LONGEST_CALM: Duration = Duration::from_secs(16);
 const CALM_SPARE: (u64, u64) = (2, 3);
 
 /// And so many times the calm is waited before as much is tried again, unless the network is found
-/// to carry a third more.
+/// to carry an eighth more.
 const REGRETS: u32 = 8;
 
 /// When so many times the calm nothing was lost, nothing waited, and nothing got better or worse, what
@@ -168,7 +168,7 @@ impl Network {
             (false, false) => low,
         };
         let regretted = self.regretted.filter(|(rate, at)| {
-            now < *at + self.calm * REGRETS && low < rate.saturating_add(rate / 3)
+            now < *at + self.calm * REGRETS && low < rate.saturating_add(rate / 8)
         });
         regretted.map_or(new, |(rate, _)| new.min(rate))
     }

@@ -253,6 +253,27 @@ fn pictures_begin_anew_when_a_flood_comes_and_when_it_has_run_off() {
     assert_eq!(sent(&mut annex, false, 410), 1);
 }
 
+#[test]
+fn for_who_can_no_longer_begin_with_what_came_before_a_keyframe_is_asked_soon() {
+    let t = crate::test_clock();
+    let at = |ms| t + Duration::from_millis(ms);
+    let (_, mut annex) = two_copies(t);
+    pass(&mut annex, Some(0b1), Packet { seq: 1, ..packet(0, true, at(900)) }, at(900));
+    pass(&mut annex, Some(0b1), Packet { seq: 2, ..packet(0, false, at(910)) }, at(910));
+    let asks = |annex: &mut Room, ms| {
+        annex.handle_time(at(ms));
+        let mut events = std::iter::from_fn(|| annex.poll_event());
+        events.any(|event| matches!(event, RoomEvent::AskFar { .. }))
+    };
+    let carries = |estimate, flooded| Bandwidth { estimate, flooded, ..Bandwidth::default() };
+    while annex.poll_event().is_some() {}
+    annex.carries(key(2), carries(200_000, true), at(950));
+    assert!(!asks(&mut annex, 950), "the next packet brings the last keyframe");
+    annex.carries(key(2), carries(0, false), at(960));
+    let asked = (960..1_200).step_by(10).find(|ms| asks(&mut annex, *ms));
+    assert_eq!(asked, Some(1_050), "it does not fit any more");
+}
+
 /// A browser asks five times a second while it waits for one.
 #[test]
 fn who_was_just_sent_a_keyframe_is_not_sent_another_while_that_is_repaired() {

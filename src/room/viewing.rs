@@ -10,10 +10,16 @@ use crate::forward::packet::Codec;
 use crate::ids::{SeatIndex, TrackId};
 use crate::model::Kind;
 
+/// Who begins with what came before does so with the next packet. If it has not by then, its network has
+/// got too narrow for that, or nothing comes.
+const BEGINS_WITHIN: Duration = Duration::from_millis(100);
+
 /// A viewer that asks for a keyframe so soon after one was sent, and so many of its round trips, has not
-/// got all of that yet: what it lacks is being sent again. Another would only be in the way.
+/// got all of that yet: what it lacks is being sent again. Another would only be in the way. Round trips
+/// that take longer than usual say that what was sent is lost in a full queue.
 const REPAIRED: Duration = Duration::from_millis(300);
 const TRIPS: u32 = 4;
+const REPAIRED_AT_LATEST: Duration = Duration::from_millis(600);
 
 /// A new occupant's packets flow after this time even if the client has not said that it knows:
 /// a client whose signaling hangs still sees a picture, at the worst under the wrong name for as
@@ -160,7 +166,8 @@ impl Room {
         let Some(half) = member.seats.get(seat.index()).map(|seat| &seat.video) else { return };
         let (Some(slot), Some(sent)) = (half.slot(), half.forwarder.sends()) else { return };
         let layer = sent.layer;
-        let repaired = REPAIRED + member.bandwidth().rtt.unwrap_or_default() * TRIPS;
+        let trips = member.bandwidth().rtt.unwrap_or_default() * TRIPS;
+        let repaired = (REPAIRED + trips).min(REPAIRED_AT_LATEST);
         if half.forwarder.last_keyframe().is_some_and(|at| now < at + repaired) {
             return;
         }
@@ -341,7 +348,7 @@ impl Room {
     /// Asks publishers for the keyframes that somebody waits for.
     pub(super) fn ask_keyframes(&mut self, now: Instant) {
         let Self { members, tracks, events, .. } = self;
-        let mut waiting = false;
+        let mut next: Option<Instant> = None;
         for member in members.iter().flatten().filter(|member| member.connected) {
             for half in member.seats.iter().map(|seat| &seat.video) {
                 let (Some((slot, _)), None) = (half.track, half.pending) else { continue };
@@ -352,8 +359,10 @@ impl Room {
                 if track.is_silent() {
                     continue;
                 }
-                waiting = true;
-                if track.beginning(&half.forwarder, member.bandwidth(), now).is_some() {
+                let begins = track.beginning(&half.forwarder, member.bandwidth(), now).is_some();
+                let again = now + if begins { BEGINS_WITHIN } else { ASK_AGAIN };
+                next = Some(next.map_or(again, |next| next.min(again)));
+                if begins {
                     // The next packet brings what came before it.
                     continue;
                 }
@@ -365,7 +374,6 @@ impl Room {
                 }
             }
         }
-        let mut next = waiting.then_some(now + ASK_AGAIN);
         for track in tracks.iter_mut().flatten() {
             let publisher = members.get(track.publisher).and_then(Option::as_ref);
             let Some(publisher) = publisher else { continue };

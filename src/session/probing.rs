@@ -30,9 +30,10 @@ const AFTER_NONE: Duration = Duration::from_millis(1_500);
 /// only with its next estimate (str0m 0.25, `propagate_estimate`).
 const UNANSWERED: u8 = 2;
 
-/// An estimate of so much more than the next step takes needs no probe: what is padded says the rest, and
-/// a probe that finds less than there is would only lower it.
+/// An estimate of so much more than the next step takes is probed seldom: what is padded says the rest, and
+/// a probe that finds less than there is lowers it. After a step that did not last more is needed.
 const PLENTY: f64 = 1.2;
+const AFTER_PLENTY: Duration = Duration::from_secs(4);
 
 /// What is looked for just before a probe, as a part of what was: a change that the engine sees as
 /// a rise when it is taken back.
@@ -146,10 +147,11 @@ impl Probing {
     /// estimator, and probes by itself once in five seconds, and only while little is in use.
     fn is_stuck(&mut self, need: Need, estimate: u64, now: Instant) -> bool {
         let Need { sent, next, .. } = need;
-        self.last.get_or_insert((now, estimate));
+        let (since, _) = *self.last.get_or_insert((now, estimate));
         #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
         let plenty = estimate as f64 > next as f64 * PLENTY;
-        next > sent && !plenty && self.is_due(estimate, now)
+        let due = if plenty { now >= since + AFTER_PLENTY } else { self.is_due(estimate, now) };
+        next > sent && due
     }
 
     /// Whether the last probe was long enough ago. Each change of the estimate changes what is asked for
@@ -234,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_that_suffices_is_not_probed_and_one_that_moves_is_not_probed_each_time() {
-        assert_eq!(probes(MISSING, WELL, |ms| 1_260_000 + ms).0, Vec::<u64>::new(), "it suffices");
+    fn an_estimate_that_suffices_is_probed_seldom_and_one_that_moves_is_not_probed_each_time() {
+        assert_eq!(probes(MISSING, WELL, |ms| 1_260_000 + ms).0, [4_100], "it suffices");
         let t = crate::test_clock();
         let mut probing = Probing::default();
         probing.needs(MISSING);

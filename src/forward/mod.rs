@@ -289,11 +289,13 @@ impl Forwarder {
                 Step::Skip => return Verdict::Drop(DropReason::OtherLayer),
             },
         }
-        if packet.keyframe {
-            self.keyframe = Some(now);
-        }
         match self.rewriter.rewrite(packet) {
-            Ok(numbers) => Verdict::Send(Numbers { marker: self.marks(packet), ..numbers }),
+            Ok(numbers) => {
+                if packet.keyframe {
+                    self.keyframe = Some(now);
+                }
+                Verdict::Send(Numbers { marker: self.marks(packet), ..numbers })
+            }
             Err(reason) => Verdict::Drop(reason),
         }
     }

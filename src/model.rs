@@ -133,6 +133,8 @@ pub struct Need {
     pub sent: u64,
     /// What the next better picture would take in all.
     pub next: u64,
+    /// The estimate with which that picture would be sent.
+    pub enough: u64,
     /// What everything that it wants would take.
     pub full: u64,
 }

@@ -202,6 +202,11 @@ impl Watched<'_> {
         count.checked_sub(1).and_then(|top| self.ladder.rungs().get(top))
     }
 
+    /// How many rungs take no more than this.
+    fn within(&self, rate: u64) -> usize {
+        self.ladder.rungs().iter().filter(|rung| u64::from(rung.bps) <= rate).count()
+    }
+
     fn cost(&self, count: usize) -> u64 {
         self.rung(count).map_or(0, |rung| u64::from(rung.bps))
     }
@@ -354,7 +359,8 @@ impl Room {
         // To look for more just after it got less would keep the network full.
         let congested = member.adapting.network.is_congested(now);
         let next = if congested { sum.sent } else { sum.next };
-        let need = Need { sent: sum.sent + sound, next: next + sound, full: sum.full + sound };
+        let [sent, next, full] = [sum.sent, next, sum.full].map(|rate| rate + sound);
+        let need = Need { sent, next, enough: member.adapting.network.enough(next, now), full };
         if need != member.adapting.need {
             member.adapting.need = need;
             events.push_back(RoomEvent::Need { to: key, need });
@@ -382,8 +388,10 @@ fn decide(
         (true, _) => each.useful.min(1),
         // The lowest is given at any time: a picture is missed more than a better one.
         (false, true) => each.useful.min(each.held.max(1)),
-        (false, false) if terms.careful => each.useful.min(each.held + 1),
-        (false, false) => each.useful,
+        (false, false) => {
+            let most = terms.careful.map(|sure| each.within(sure).max(each.held + 1));
+            each.useful.min(most.unwrap_or(usize::MAX))
+        }
     };
     let asks: Vec<Ask<'_>> = watched.iter().map(|each| each.ask(now_useful(each))).collect();
     let mut counts = Vec::new();

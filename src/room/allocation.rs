@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use crate::forward::layers::Rung;
 
-/// What is taken beyond what a viewer has already must leave a tenth of the estimate free: rates
-/// and estimates move by so much from one look to the next, and a picture that is given and
+/// What is taken beyond what a viewer has already must leave a tenth of the estimate free, so many
+/// hundredths of itself: rates and estimates move by so much from one look to the next, and a picture that is given and
 /// taken away again is worse than a smaller one.
-const SPARE: f64 = 1.12;
+const SPARE: u64 = 12;
 
 /// A video that a viewer wants, and what decides between it and others.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,11 @@ pub fn first_least(asks: &[Ask<'_>], fell: bool) -> Option<u64> {
     (first.held > 1 || (first.held == 1 && fell)).then(|| cost(first, 1))
 }
 
+/// What is to be free for so much, to be newly taken.
+pub fn with_spare(rate: u64) -> u64 {
+    rate + rate / 100 * SPARE
+}
+
 /// What would be sent if whoever comes first and lacks something got one rung more.
 pub fn next_step(asks: &[Ask<'_>], given: &[usize], sent: u64) -> u64 {
     let lacks = |(ask, has): &(&Ask<'_>, &usize)| **has < ask.useful.min(ask.rungs.len());
@@ -106,12 +111,11 @@ fn rise(budget: Budget, asks: &[Ask<'_>], given: &mut [usize], at: usize, sent: 
         return false;
     }
     let after = *sent - cost(ask, *has) + cost(ask, *has + 1);
-    #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
     let fits = match *has < ask.held {
         true => after <= budget.held,
         false => {
             let new = if ask.held == 0 && *has == 0 { budget.first } else { budget.new };
-            after as f64 * SPARE <= budget.held.min(new) as f64
+            with_spare(after) <= budget.held.min(new)
         }
     };
     if fits {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::allocation::Budget;
+use super::allocation::{Budget, with_spare};
 use crate::model::Bandwidth;
 
 /// What is new must have fitted for one to two of these: an estimate overshoots before it finds its
@@ -27,9 +27,10 @@ const CALM_SPARE: (u64, u64) = (2, 3);
 const REGRETS: u32 = 8;
 
 /// When so many times the calm nothing was lost, nothing waited, and nothing got better or worse, what
-/// is padded for the next step comes through: an estimate that dips is believed to carry this more.
+/// is padded for the next step comes through: an estimate that dips is believed to carry one part in
+/// [`DIPS`] more.
 const PATIENCE: u32 = 2;
-const TRIED: (u64, u64) = (15, 14);
+const DIPS: u64 = 14;
 
 /// A step up that lasted so long was right.
 const LASTING: Duration = Duration::from_secs(12);
@@ -37,9 +38,10 @@ const LASTING: Duration = Duration::from_secs(12);
 /// After a step down nothing more is looked for, and nothing gets better, until queues on the way have emptied.
 const RECOVERS: Duration = Duration::from_secs(2);
 
-/// So long after a step down pictures get better step by step: with little sent, an estimate is not
-/// tested, and may be far too high.
+/// So long after a step down pictures get better step by step, or to what takes half of what there is
+/// at most: with little sent, an estimate is not tested, and may be far too high.
 const CAREFUL: Duration = Duration::from_secs(30);
+const SURE: u64 = 2;
 
 /// What a viewer has already is given up when more packets are lost than this, or wait. An estimate
 /// by itself falls to less than what is sent whenever packets are delayed; if the network really
@@ -90,8 +92,8 @@ pub(super) struct Terms {
     pub fell: bool,
     /// No picture gets better.
     pub no_better: bool,
-    /// A picture gets better by one rung at most.
-    pub careful: bool,
+    /// A picture gets better by one rung at most, or to one that takes no more than this.
+    pub careful: Option<u64>,
     /// Of each picture only what takes least.
     pub least: bool,
 }
@@ -142,35 +144,39 @@ impl Network {
             held = held.min(sent - sent / 20);
         }
         let low = self.lows.lowest(estimate);
-        let calm = self.calm_until.is_some_and(|until| now < until);
+        let careful = self.fell.is_some_and(|at| now < at + CAREFUL);
         let recovers = self.fell.is_some_and(|at| now < at + RECOVERS);
         Terms {
             budget: Budget {
                 held: held.saturating_sub(sound),
-                new: self.to_try(low, calm, now).saturating_sub(sound),
+                new: self.trust(now).gives(low).saturating_sub(sound),
                 // A picture is missed so much that it is tried when it nearly fits: what really
                 // comes through is known best once it is sent.
-                first: if calm { low } else { estimate + estimate / 4 }.saturating_sub(sound),
+                first: if self.is_calm(now) { low } else { estimate + estimate / 4 }
+                    .saturating_sub(sound),
             },
             fell: recovers,
             no_better: self.raised.is_some_and(|at| now < at + BREATH) || recovers,
-            careful: self.fell.is_some_and(|at| now < at + CAREFUL),
+            careful: careful.then(|| (low / SURE).saturating_sub(sound)),
             least: flooded || loss > FLOOD,
         }
     }
 
-    /// How much may be sent with what a viewer does not have yet.
-    fn to_try(&self, low: u64, calm: bool, now: Instant) -> u64 {
+    /// How far an estimate is trusted with what a viewer does not have yet.
+    fn trust(&self, now: Instant) -> Trust {
         let patient = self.smooth_since.is_some_and(|since| now >= since + self.calm * PATIENCE);
-        let new = match (calm, patient) {
-            (true, _) => low / CALM_SPARE.1 * CALM_SPARE.0,
-            (false, true) => low / TRIED.1 * TRIED.0,
-            (false, false) => low,
-        };
-        let regretted = self.regretted.filter(|(rate, at)| {
-            now < *at + self.calm * REGRETS && low < rate.saturating_add(rate / 8)
-        });
-        regretted.map_or(new, |(rate, _)| new.min(rate))
+        let regretted = self.regretted.filter(|(_, at)| now < *at + self.calm * REGRETS);
+        Trust { calm: self.is_calm(now), patient, regretted: regretted.map(|(rate, _)| rate) }
+    }
+
+    /// Whether pictures got worse so lately that a step up needs much to spare.
+    fn is_calm(&self, now: Instant) -> bool {
+        self.calm_until.is_some_and(|until| now < until)
+    }
+
+    /// With what estimate so much is sent in all to a viewer that has less, though it dips.
+    pub fn enough(&self, rate: u64, now: Instant) -> u64 {
+        self.trust(now).needs(with_spare(rate))
     }
 
     /// Whether to look for more would only keep the network full.
@@ -216,6 +222,45 @@ impl Network {
             self.raised = Some(now);
         }
     }
+}
+
+/// How far an estimate is trusted.
+#[derive(Clone, Copy, Debug)]
+struct Trust {
+    /// Pictures got worse lately.
+    calm: bool,
+    /// All has gone well for a while.
+    patient: bool,
+    /// What was too much of late, unless it is an eighth more than that.
+    regretted: Option<u64>,
+}
+
+impl Trust {
+    /// How much may be sent at this estimate.
+    fn gives(self, estimate: u64) -> u64 {
+        let (part, of) = CALM_SPARE;
+        let gives = match (self.calm, self.patient) {
+            (true, _) => estimate / of * part,
+            (false, true) => estimate + estimate / DIPS,
+            (false, false) => estimate,
+        };
+        let regretted = self.regretted.filter(|rate| estimate < an_eighth_more(*rate));
+        regretted.map_or(gives, |rate| gives.min(rate))
+    }
+
+    /// The least estimate at which so much may be sent, whether or not all has gone well for a while,
+    /// and when it dips.
+    fn needs(self, rate: u64) -> u64 {
+        let (part, of) = CALM_SPARE;
+        let needs = if self.calm { rate / part * of } else { rate };
+        let regretted = self.regretted.filter(|regretted| rate > *regretted);
+        let needs = regretted.map_or(needs, |regretted| needs.max(an_eighth_more(regretted)));
+        needs + needs / DIPS
+    }
+}
+
+fn an_eighth_more(rate: u64) -> u64 {
+    rate.saturating_add(rate / 8)
 }
 
 /// The lowest estimate of late.
@@ -324,6 +369,42 @@ mod tests {
         net.settle(true, false, 0, at(34_000));
         net.settle(false, true, 300_000, at(35_000));
         assert_eq!(after(&mut net, 43_000), 900_000, "it carries far more than was too much");
+    }
+
+    #[test]
+    fn a_picture_is_given_with_the_estimate_that_is_said_to_be_enough_for_it() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let picture = 500_000;
+        for (what, fell, sent, ms) in [
+            ("on a new network", false, 0, 0),
+            ("after a step down", true, 0, 100),
+            ("when as much was too much", true, 520_000, 4_500),
+            ("when that is forgotten", true, 520_000, 80_000),
+        ] {
+            let fits = |estimate| {
+                let mut net = Network::default();
+                net.learn(network(estimate), t);
+                net.settle(fell, false, 0, t);
+                net.settle(false, fell, sent, t);
+                net.learn(Bandwidth { queued: true, ..network(estimate) }, at(ms));
+                (net.terms(0, 0, at(ms)).budget.new >= with_spare(picture), net)
+            };
+            let enough = fits(0).1.enough(picture, at(ms));
+            assert!(fits(enough).0, "{what}: {enough}");
+            assert!(!fits(enough - enough / 10).0, "{what}: {enough} is more than enough");
+        }
+    }
+
+    #[test]
+    fn after_a_step_down_half_of_what_there_is_may_be_taken_at_once() {
+        let t = crate::test_clock();
+        let mut net = Network::default();
+        net.learn(network(900_000), t);
+        assert_eq!(net.terms(50_000, 0, t).careful, None);
+        net.settle(false, true, 0, t);
+        assert_eq!(net.terms(50_000, 0, t).careful, Some(400_000));
+        assert_eq!(net.terms(0, 0, t + CAREFUL).careful, None);
     }
 
     #[test]

@@ -30,10 +30,9 @@ const AFTER_NONE: Duration = Duration::from_millis(1_500);
 /// only with its next estimate (str0m 0.25, `propagate_estimate`).
 const UNANSWERED: u8 = 2;
 
-/// An estimate of so much more than the next step takes is probed seldom: what is padded says the rest, and
-/// a probe that finds less than there is lowers it. After a step that did not last more is needed.
-const PLENTY: f64 = 1.2;
-const AFTER_PLENTY: Duration = Duration::from_secs(4);
+/// An estimate that is enough for the next step is probed seldom: what is padded says the rest, and a
+/// probe that finds less than there is lowers it.
+const AFTER_ENOUGH: Duration = Duration::from_secs(4);
 
 /// What is looked for just before a probe, as a part of what was: a change that the engine sees as
 /// a rise when it is taken back.
@@ -148,9 +147,11 @@ impl Probing {
     fn is_stuck(&mut self, need: Need, estimate: u64, now: Instant) -> bool {
         let Need { sent, next, .. } = need;
         let (since, _) = *self.last.get_or_insert((now, estimate));
-        #[expect(clippy::cast_precision_loss, reason = "a rate, not a sum of money")]
-        let plenty = estimate as f64 > next as f64 * PLENTY;
-        let due = if plenty { now >= since + AFTER_PLENTY } else { self.is_due(estimate, now) };
+        let due = if estimate > need.enough {
+            now >= since + AFTER_ENOUGH
+        } else {
+            self.is_due(estimate, now)
+        };
         next > sent && due
     }
 
@@ -177,7 +178,8 @@ fn wanted(need: Need, estimate: u64) -> Wanted {
 mod tests {
     use super::*;
 
-    const MISSING: Need = Need { sent: 500_000, next: 1_000_000, full: 4_000_000 };
+    const MISSING: Need =
+        Need { sent: 500_000, next: 1_000_000, enough: 1_200_000, full: 4_000_000 };
 
     #[test]
     fn the_estimator_is_asked_to_pad_only_while_something_is_missing() {
@@ -188,7 +190,7 @@ mod tests {
         };
         assert_eq!(wants(MISSING, 8_000_000), (Bitrate::kbps(1_150), mbps(6)));
         assert_eq!(wants(MISSING, 600_000), (Bitrate::kbps(1_150), Bitrate::kbps(1_150)));
-        let whole = Need { sent: 4_000_000, next: 4_000_000, full: 4_000_000 };
+        let whole = Need { sent: 4_000_000, next: 4_000_000, ..MISSING };
         assert_eq!(wants(whole, 8_000_000), (Bitrate::ZERO, mbps(6)));
     }
 
@@ -237,7 +239,10 @@ mod tests {
 
     #[test]
     fn an_estimate_that_suffices_is_probed_seldom_and_one_that_moves_is_not_probed_each_time() {
-        assert_eq!(probes(MISSING, WELL, |ms| 1_260_000 + ms).0, [4_100], "it suffices");
+        let enough = |ms| 1_210_000 + ms;
+        assert_eq!(probes(MISSING, WELL, enough).0, [4_100], "it suffices");
+        let calm = Need { enough: 1_680_000, ..MISSING };
+        assert_eq!(probes(calm, WELL, enough).0.len(), 4, "not after a step down");
         let t = crate::test_clock();
         let mut probing = Probing::default();
         probing.needs(MISSING);

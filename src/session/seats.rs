@@ -29,9 +29,10 @@ const RTX_AGE: Duration = Duration::from_secs(1);
 /// Most packets kept per video stream, whatever their age: a second of 3 Mbit/s.
 pub(super) const RTX_PACKETS: usize = 384;
 
-/// Most of what is sent that may be retransmission. Above it the engine drops all queued resends;
-/// its default of 0.15 lets a picture stand at 25 % loss.
-const RTX_RATIO: f32 = 0.5;
+/// Most of what is sent in a second that may be retransmission. Above it the engine drops all queued
+/// resends: its default of 0.15 lets a picture stand at 25 % loss, and half when a network just got
+/// narrow, where little is sent but a keyframe that is lost in part.
+const RTX_RATIO: f32 = 0.8;
 
 /// One outgoing stream.
 #[derive(Debug)]

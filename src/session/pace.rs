@@ -273,7 +273,10 @@ impl Pace {
         let cap = self.cap(estimate, now);
         let estimate = [carries, cap].into_iter().flatten().fold(estimate, u64::min).max(LEAST);
         let squeezed = carries.is_some() || self.behind;
-        if estimate >= self.high.0 || now >= self.high.1 + COLLAPSES {
+        if new {
+            // What is only assumed does not collapse when the estimator is believed.
+            self.high = (estimated, now);
+        } else if estimate >= self.high.0 || now >= self.high.1 + COLLAPSES {
             self.high = (estimate, now);
         }
         let new = Bandwidth {
@@ -564,5 +567,21 @@ mod tests {
         assert_eq!(pace.bandwidth(at(250)), None, "nothing new");
         let later = pace.bandwidth(at(1_800)).unwrap().estimate;
         assert_eq!(later, FIRST_ESTIMATE, "the estimator knows better by then");
+    }
+
+    #[test]
+    fn what_was_only_assumed_at_first_does_not_collapse() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        let at = |ms| t + Duration::from_millis(ms);
+        pace.needs(Need { sent: 1_200_000, ..Need::default() });
+        pace.rest(pacer(at(10), 1), t);
+        pace.estimated(Bitrate::kbps(900));
+        assert_eq!(pace.bandwidth(at(1_900)), None, "as much as was assumed");
+        pace.wrote(wrote(300), true);
+        let told = pace.bandwidth(at(2_100)).unwrap();
+        assert!(told.squeezed && !told.flooded && told.estimate == 900_000, "{told:?}");
+        pace.estimated(Bitrate::kbps(400));
+        assert!(pace.bandwidth(at(2_300)).unwrap().flooded, "what was estimated does");
     }
 }

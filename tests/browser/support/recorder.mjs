@@ -80,13 +80,16 @@ export function recorder() {
     };
   };
 
-  /** What this page sends of its picture, by layer, smallest first. */
+  /** What this page sends of its picture, by layer, smallest first; and what holds it back, and its network. */
   test.sent = async () => {
     const all = [...(await test.connections.at(-1).getStats()).values()];
+    const pair = all.find(({ type, nominated }) => type === 'candidate-pair' && nominated);
+    const carries = Math.round((pair?.availableOutgoingBitrate ?? 0) / 1000);
     return all
       .filter(({ type, kind }) => type === 'outbound-rtp' && kind === 'video')
-      .map(({ rid, active, bytesSent, retransmittedBytesSent = 0, framesSent, frameWidth = 0 }) => ({
+      .map(({ rid, active, bytesSent, retransmittedBytesSent = 0, framesSent, frameWidth = 0, ...more }) => ({
         rid, active, bytes: bytesSent - retransmittedBytesSent, frames: framesSent, width: frameWidth,
+        limited: more.qualityLimitationReason, carries,
       }))
       .sort((a, b) => a.width - b.width);
   };

@@ -11,6 +11,7 @@ pub mod fence;
 pub mod negotiate;
 mod pace;
 mod probing;
+mod queue;
 mod redundancy;
 pub mod seats;
 pub mod streams;

@@ -12,6 +12,7 @@ use str0m::stats::PeerStats;
 
 use super::Written;
 use super::probing::{Found, Probing, Wanted};
+use super::queue::Queue;
 use super::redundancy::Path;
 use super::trip::Trip;
 use crate::model::{Bandwidth, FIRST_ESTIMATE, Kind, Need};
@@ -19,15 +20,6 @@ use crate::model::{Bandwidth, FIRST_ESTIMATE, Kind, Need};
 /// How often the engine says how it estimates now, and what was lost. Its estimate by event is a mean
 /// over three seconds and tells late that a network got narrow.
 pub(super) const STATISTICS: Duration = Duration::from_millis(200);
-
-/// A queue of video that takes longer than this to leave says sooner than the estimator that the
-/// network got narrow: what leaves is then all that it carries.
-const SQUEEZED: Duration = Duration::from_millis(250);
-
-/// How long what leaves is counted before it is believed, and how long it holds after the queue was
-/// empty.
-const COUNTED: Duration = Duration::from_millis(200);
-const HOLDS: Duration = Duration::from_millis(1_500);
 
 /// A round trip that changed by less is told with other news, and by more once in so long.
 const RTT_MOVED: Duration = Duration::from_millis(50);
@@ -56,7 +48,7 @@ const EMPTIES: Duration = Duration::from_secs(2);
 
 /// No network is taken to carry less than this, in bit/s: what left may have been all sound and
 /// resends.
-const LEAST: u64 = 100_000;
+pub(super) const LEAST: u64 = 100_000;
 
 /// A change of the estimate by less than one part in this is told to nobody.
 const WORTH_TELLING: u64 = 50;
@@ -158,15 +150,6 @@ pub(super) struct Pace {
     quiet_until: Option<Instant>,
     /// When media was first sent.
     began: Option<Instant>,
-}
-
-/// What leaves while video waits.
-#[derive(Debug, Default)]
-struct Queue {
-    since: Option<Instant>,
-    bytes: u64,
-    /// What the network carries by this, in bit/s, and when that was found.
-    carries: Option<(u64, Instant)>,
 }
 
 impl Pace {
@@ -272,7 +255,10 @@ impl Pace {
         let estimate = if new { estimated.max(FIRST_ESTIMATE) } else { estimated };
         let cap = self.cap(estimate, now);
         let estimate = [carries, cap].into_iter().flatten().fold(estimate, u64::min).max(LEAST);
-        let squeezed = carries.is_some() || self.behind;
+        let waits = carries.is_some() || self.behind;
+        let unknown = self.trip.rtt().is_none();
+        let squeezed = waits && (unknown || self.trip.is_longer() || self.loss > 0.0);
+        self.queue.doubt(waits && !squeezed, now);
         if new {
             // What is only assumed does not collapse when the estimator is believed.
             self.high = (estimated, now);
@@ -324,6 +310,9 @@ impl Pace {
     pub fn wish(&mut self, now: Instant) -> Option<Wanted> {
         if self.quiet_until.is_some_and(|until| now < until) {
             return None;
+        }
+        if self.queue.proves_wrong(now) {
+            return Some(self.probing.anew(now));
         }
         let says = self.momentary.unwrap_or(self.estimate);
         let full = self.trip.stays_longer(now);
@@ -409,36 +398,6 @@ impl Pace {
     /// Bytes of video that wait, about.
     fn waiting(&self) -> u64 {
         u64::from(self.queued) * self.size
-    }
-}
-
-impl Queue {
-    /// So many bytes of all kinds have left, and so many of video still wait.
-    fn left(&mut self, bytes: u64, waiting: u64, estimate: u64, now: Instant) {
-        if waiting == 0 {
-            self.since = None;
-            self.bytes = 0;
-            return;
-        }
-        let since = *self.since.get_or_insert(now);
-        self.bytes += bytes;
-        let time = now.saturating_duration_since(since);
-        if time < COUNTED {
-            return;
-        }
-        let rate = (u128::from(self.bytes) * 8_000_000).checked_div(time.as_micros());
-        let rate = u64::try_from(rate.unwrap_or(0)).unwrap_or(u64::MAX).min(estimate);
-        let takes = u128::from(waiting) * 8_000 / u128::from(rate.max(1));
-        if takes > SQUEEZED.as_millis() {
-            self.carries = Some(((rate - rate / 10).max(LEAST), now));
-        }
-        self.since = Some(now);
-        self.bytes = 0;
-    }
-
-    fn carries(&mut self, now: Instant) -> Option<u64> {
-        self.carries = self.carries.filter(|(_, at)| now.saturating_duration_since(*at) < HOLDS);
-        self.carries.map(|(rate, _)| rate)
     }
 }
 
@@ -567,6 +526,32 @@ mod tests {
         assert_eq!(pace.bandwidth(at(250)), None, "nothing new");
         let later = pace.bandwidth(at(1_800)).unwrap().estimate;
         assert_eq!(later, FIRST_ESTIMATE, "the estimator knows better by then");
+    }
+
+    #[test]
+    fn what_waits_only_here_proves_the_estimator_wrong() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let far = Duration::from_millis(20);
+        for (what, rtt, loss, doubted) in [
+            ("nothing is wrong on the way", far, 0.0, true),
+            ("packets take longer", far + Duration::from_millis(100), 0.0, false),
+            ("packets are lost", far, 0.01, false),
+        ] {
+            let mut pace = Pace::new(t);
+            pace.needs(Need { sent: 800_000, next: 800_000, full: 800_000, ..Need::default() });
+            pace.trip.took(Some(far), t);
+            pace.wrote(wrote(300), true);
+            pace.trip.took(Some(rtt), at(100));
+            pace.loss = loss;
+            let told = pace.bandwidth(at(100)).map(|told| told.squeezed);
+            assert_eq!(told, Some(!doubted), "{what}");
+            let anew = |pace: &mut Pace, ms| pace.wish(at(ms)).and_then(|wanted| wanted.anew);
+            assert_eq!(anew(&mut pace, 599), None, "{what}");
+            let begins = doubted.then_some(Bitrate::kbps(1_000));
+            assert_eq!(anew(&mut pace, 600), begins, "{what}: with what is sent, and a quarter");
+            assert_eq!(anew(&mut pace, 700), None, "{what}: once");
+        }
     }
 
     #[test]

@@ -92,6 +92,16 @@ impl Probing {
         self.asked = None;
     }
 
+    /// The estimator is wrong: it is to begin anew with what is sent.
+    pub fn anew(&mut self, now: Instant) -> Wanted {
+        let sent = Bitrate::bps(self.need.sent + self.need.sent / 4);
+        let wanted = Wanted { least: Bitrate::ZERO, most: sent, anew: Some(sent) };
+        self.last = Some((now, sent.as_u64()));
+        self.lowered = true;
+        self.asked = Some(wanted);
+        wanted
+    }
+
     /// What to ask for, if that is something else than before.
     pub fn wish(&mut self, found: Found, now: Instant) -> Option<Wanted> {
         let Found { estimate, says, loss, full } = found;

@@ -311,10 +311,10 @@ impl Pace {
         if self.quiet_until.is_some_and(|until| now < until) {
             return None;
         }
-        if self.queue.proves_wrong(now) {
-            return Some(self.probing.anew(now));
-        }
         let says = self.momentary.unwrap_or(self.estimate);
+        if self.queue.proves_wrong(now) {
+            return Some(self.probing.anew(says, now));
+        }
         let full = self.trip.stays_longer(now);
         self.probing.wish(Found { estimate: self.told.estimate, says, loss: self.loss, full }, now)
     }
@@ -540,6 +540,7 @@ mod tests {
         ] {
             let mut pace = Pace::new(t);
             pace.needs(Need { sent: 800_000, next: 800_000, full: 800_000, ..Need::default() });
+            pace.estimated(Bitrate::kbps(500));
             pace.trip.took(Some(far), t);
             pace.wrote(wrote(300), true);
             pace.trip.took(Some(rtt), at(100));

@@ -92,11 +92,12 @@ impl Probing {
         self.asked = None;
     }
 
-    /// The estimator is wrong: it is to begin anew with what is sent.
-    pub fn anew(&mut self, now: Instant) -> Wanted {
-        let sent = Bitrate::bps(self.need.sent + self.need.sent / 4);
-        let wanted = Wanted { least: Bitrate::ZERO, most: sent, anew: Some(sent) };
-        self.last = Some((now, sent.as_u64()));
+    /// The estimator is wrong with what it says: it is to begin anew with what is sent, if that is more.
+    pub fn anew(&mut self, says: u64, now: Instant) -> Wanted {
+        let rate = says.max(self.need.sent + self.need.sent / 4);
+        let begin = Bitrate::bps(rate);
+        let wanted = Wanted { least: Bitrate::ZERO, most: begin, anew: Some(begin) };
+        self.last = Some((now, rate));
         self.lowered = true;
         self.asked = Some(wanted);
         wanted

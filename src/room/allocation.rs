@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use crate::forward::layers::Rung;
 
-/// What is taken beyond what a viewer has already must leave a tenth of the estimate free, so many
-/// hundredths of itself: rates and estimates move by so much from one look to the next, and a picture that is given and
-/// taken away again is worse than a smaller one.
+/// What is taken beyond what a viewer has already must leave so many hundredths of itself free: rates
+/// and estimates move by so much from one look to the next, and a picture that is given and taken
+/// away again is worse than a smaller one.
 const SPARE: u64 = 12;
 
 /// A video that a viewer wants, and what decides between it and others.
@@ -89,7 +89,7 @@ pub fn first_least(asks: &[Ask<'_>], fell: bool) -> Option<u64> {
     (first.held > 1 || (first.held == 1 && fell)).then(|| cost(first, 1))
 }
 
-/// What is to be free for so much, to be newly taken.
+/// The budget that so much needs to be newly taken, in bit/s.
 pub fn with_spare(rate: u64) -> u64 {
     rate + rate / 100 * SPARE
 }

@@ -144,8 +144,8 @@ impl Network {
             held = held.min(sent - sent / 20);
         }
         let low = self.lows.lowest(estimate);
-        let careful = self.fell.is_some_and(|at| now < at + CAREFUL);
-        let recovers = self.fell.is_some_and(|at| now < at + RECOVERS);
+        let careful = self.fell_within(CAREFUL, now);
+        let recovers = self.fell_within(RECOVERS, now);
         Terms {
             budget: Budget {
                 held: held.saturating_sub(sound),
@@ -174,6 +174,10 @@ impl Network {
         self.calm_until.is_some_and(|until| now < until)
     }
 
+    fn fell_within(&self, time: Duration, now: Instant) -> bool {
+        self.fell.is_some_and(|at| now < at + time)
+    }
+
     /// With what estimate so much is sent in all to a viewer that has less, though it dips.
     pub fn enough(&self, rate: u64, now: Instant) -> u64 {
         self.trust(now).needs(with_spare(rate))
@@ -181,7 +185,7 @@ impl Network {
 
     /// Whether to look for more would only keep the network full.
     pub fn is_congested(&self, now: Instant) -> bool {
-        self.fell.is_some_and(|at| now < at + RECOVERS) || self.bandwidth.loss > MUCH_LOSS
+        self.fell_within(RECOVERS, now) || self.bandwidth.loss > MUCH_LOSS
     }
 
     /// Whether it has just got so narrow that what waits to be sent would only be in the way.

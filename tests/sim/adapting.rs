@@ -122,6 +122,7 @@ fn a_constant_link_is_used_and_not_flooded(workers: u8) {
     if !wished.is_empty() {
         return;
     }
+    let mut changes = Vec::new();
     for bps in LINKS {
         for seed in [84, 85, 86] {
             let [used, lost, sound, switches] = constant(seed, workers, bps);
@@ -129,8 +130,11 @@ fn a_constant_link_is_used_and_not_flooded(workers: u8) {
             assert!(lost < 1.0, "{lost:.2} % lost by us on {bps} bit/s");
             assert!(sound > 99.0, "{sound:.1} % of the sound on {bps} bit/s");
             assert!(switches <= 2.0, "{switches} switches in 20 s on {bps} bit/s");
+            changes.push(switches);
         }
     }
+    let mean = changes.iter().sum::<f64>() / changes.len() as f64;
+    assert!(mean < 0.5, "{mean:.1} switches in 20 s, in the mean of all links");
 }
 
 fn random_loss_is_repaired(workers: u8) {

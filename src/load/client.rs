@@ -108,14 +108,20 @@ impl Leg {
         })
     }
 
-    /// Takes everything out of the engine; the contract after each input.
+    /// Takes everything out of the engine; the contract before anything is waited for.
     fn drain(&mut self, mut show: impl FnMut(Event)) {
         self.rtp_length = 0;
+        while self.take_packet(&mut show) {}
+    }
+
+    /// Takes out of the engine what comes before its next packet, and that. Whether there was one,
+    /// and thus more may be there; else the engine is drained.
+    fn take_packet(&mut self, show: &mut impl FnMut(Event)) -> bool {
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
                     self.deadline = at;
-                    return;
+                    return false;
                 }
                 Ok(Output::Transmit(transmit)) => {
                     if self.rtp_length == 0 && classify(&transmit.contents) == Some(Class::Rtp) {
@@ -124,10 +130,16 @@ impl Leg {
                     self.udp.push(transmit.destination, &transmit.contents);
                 }
                 Ok(Output::Event(Event::Connected)) => self.connected = true,
-                Ok(Output::Event(event)) => show(event),
+                Ok(Output::Event(event)) => {
+                    let packet = matches!(event, Event::RtpPacket(_));
+                    show(event);
+                    if packet {
+                        return true;
+                    }
+                }
                 Err(_) => {
                     self.dead = true;
-                    return;
+                    return false;
                 }
             }
         }
@@ -278,6 +290,7 @@ impl Client {
         let full = leg.udp.read(buffers)?;
         let now = clock.now();
         let local = leg.udp.local;
+        let mut drained = true;
         for train in buffers.trains() {
             let waited = train.stamp.map_or(Duration::ZERO, |stamp| clock.since_stamp(stamp));
             let arrived = now.checked_sub(waited).unwrap_or(now);
@@ -288,7 +301,8 @@ impl Client {
                 };
                 // What breaks an engine shows in its next drain.
                 let _ = leg.rtc.handle_input(Input::Receive(now, receive));
-                leg.drain(|event| match event {
+                // One packet for each datagram; the rest is drained once for all that are here.
+                drained = !leg.take_packet(&mut |event| match event {
                     Event::RtpPacket(packet) => {
                         let heard = self.hearing.hear(&packet.payload, clock.nanos(arrived), ears);
                         self.moments.note(heard, &packet.payload, arrived);
@@ -297,6 +311,13 @@ impl Client {
                     _ => {}
                 });
             }
+        }
+        if !drained {
+            leg.drain(|event| {
+                if let Event::KeyframeRequest(request) = event {
+                    self.keyframes.push(request);
+                }
+            });
         }
         leg.udp.flush();
         self.after(now);

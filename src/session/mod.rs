@@ -369,6 +369,11 @@ impl Session {
                     out.datagrams += 1;
                     out.bytes += bytes.len() as u64;
                     out.transmits.push_back(Transmit { from, to, media, bytes });
+                    // The pacer gives out one packet for each time it is woken, and is woken in the
+                    // midst of draining: to ask first when it wants to be costs as much again.
+                    if media && self.pace.has_more(sent) {
+                        let _ = self.rtc.handle_input(Input::Timeout(now));
+                    }
                 }
                 Ok(Output::Event(event)) => self.take(event, out, now),
                 // Before the media path stands anybody can provoke these; after, the engine

@@ -352,6 +352,12 @@ impl Pace {
         Some(cap)
     }
 
+    /// Whether packets that were written are still to come, when so many came since it was last
+    /// asked when to be woken.
+    pub fn has_more(&self, sent: Sent) -> bool {
+        self.unsent > sent.first
+    }
+
     /// When to wake the engine; `None`: at once, it has more.
     pub fn rest(&mut self, wish: Wish, now: Instant) -> Option<Instant> {
         self.unsent = self.unsent.saturating_sub(wish.sent.first);
@@ -436,6 +442,20 @@ mod tests {
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), None);
         assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
         assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST), "padding comes in steps");
+    }
+
+    #[test]
+    fn more_is_taken_without_asking_until_all_that_was_written_has_come() {
+        let t = crate::test_clock();
+        let mut pace = Pace::new(t);
+        let came = |first| Sent { packets: first + 1, first, ..Sent::default() };
+        assert!(!pace.has_more(came(0)), "padding alone");
+        pace.wrote(wrote(2), true);
+        pace.wrote(wrote(1), false);
+        assert!(pace.has_more(came(2)), "resends and padding are not what was written");
+        assert!(!pace.has_more(came(3)));
+        assert_eq!(pace.rest(pacer(t + us(1), 3), t), Some(t + REST_AFTER_MEDIA));
+        assert!(!pace.has_more(came(0)), "counted once");
     }
 
     #[test]

@@ -346,6 +346,9 @@ impl Session {
         let mut sent = Sent::default();
         loop {
             match self.rtc.poll_output() {
+                Ok(Output::Timeout(_)) if self.seats.hand_on(&mut self.rtc) => {
+                    let _ = self.rtc.handle_input(Input::Timeout(now));
+                }
                 Ok(Output::Timeout(at)) => {
                     let pacing = is_pacing(self.rtc.last_timeout_reason());
                     let wish = Wish { at, pacing, sent: std::mem::take(&mut sent) };

@@ -4,6 +4,7 @@
 //! again ("lazy"): every wake of a session walks all its streams, and a stream that never sent
 //! would tell the browser a clock of zero.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ pub(super) const RTX_PACKETS: usize = 384;
 /// narrow, where little is sent but a keyframe that is lost in part.
 const RTX_RATIO: f32 = 0.8;
 
+/// Most packets of a stream that the engine is handed at a time. Its queue keeps the size of the
+/// longest that it ever was, half a kilobyte for each packet; what came before, for somebody who
+/// begins, is hundreds of them, once.
+const HANDED: usize = 64;
+
 /// One outgoing stream.
 #[derive(Debug)]
 struct Line {
@@ -45,6 +51,8 @@ struct Line {
     /// The payload type for sound with earlier frames, if the client takes that, and those frames.
     red: Option<Pt>,
     recent: Recent,
+    /// What was written and the engine has not been handed yet.
+    waiting: VecDeque<RtpWrite>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +81,8 @@ impl Seat {
 #[derive(Debug, Default)]
 pub struct SeatLines {
     seats: Vec<Seat>,
+    /// Something waits to be handed to the engine.
+    waiting: bool,
 }
 
 impl SeatLines {
@@ -157,8 +167,11 @@ impl SeatLines {
     /// Empties the pacer's queue and the retransmission cache of all video. The engine does so by
     /// itself when it is told not to send any more; it is told, and told to send again, without
     /// the client hearing of it.
-    pub(super) fn forget_video(&self, rtc: &mut Rtc) {
-        for line in self.seats.iter().filter_map(|seat| seat.video.as_ref()).filter(|l| l.live) {
+    pub(super) fn forget_video(&mut self, rtc: &mut Rtc) {
+        self.waiting = false;
+        let lines = self.seats.iter_mut().filter_map(|seat| seat.video.as_mut());
+        for line in lines.filter(|line| line.live) {
+            line.waiting = VecDeque::new();
             let Some(direction) = rtc.media(line.mid).map(|media| media.direction()) else {
                 continue;
             };
@@ -179,7 +192,9 @@ impl SeatLines {
         let unknown = Written { dropped: Some(DropReason::Unpublished), ..written };
         let Some((first, _)) = packets.first() else { return written };
         let line = self.seats.get_mut(seat.index()).and_then(|s| s.half_mut(first.kind).as_mut());
-        let Some(Line { mid, ssrc, rtx, live, types, red, recent }) = line else { return unknown };
+        let Some(Line { mid, ssrc, rtx, live, types, red, recent, waiting }) = line else {
+            return unknown;
+        };
         let video = first.kind == Kind::Video;
         let mut api = rtc.direct_api();
         if !*live {
@@ -211,7 +226,12 @@ impl SeatLines {
             let bytes = payload.len() as u64;
             match outgoing(packet, *numbers, (pt, payload), video) {
                 Ok(write) => {
-                    stream.write_rtp(write);
+                    if waiting.is_empty() && written.packets < HANDED as u64 {
+                        stream.write_rtp(write);
+                    } else {
+                        waiting.push_back(write);
+                        self.waiting = true;
+                    }
                     written.packets += 1;
                     written.bytes += bytes;
                     written.keyframe |= packet.keyframe;
@@ -220,6 +240,34 @@ impl SeatLines {
             }
         }
         written
+    }
+
+    /// Hands on what waits, where the engine has sent most of what it was handed before. Whether
+    /// there was such.
+    pub(super) fn hand_on(&mut self, rtc: &mut Rtc) -> bool {
+        if !std::mem::take(&mut self.waiting) {
+            return false;
+        }
+        let mut handed = false;
+        let mut api = rtc.direct_api();
+        let lines = self.seats.iter_mut().flat_map(|s| [&mut s.audio, &mut s.video]).flatten();
+        for line in lines.filter(|line| !line.waiting.is_empty()) {
+            let Some(stream) = api.stream_tx(&line.ssrc) else {
+                line.waiting = VecDeque::new();
+                continue;
+            };
+            let queued = stream.queue_info().map_or(0, |info| info.packet_count());
+            if queued <= HANDED / 2 {
+                let next = line.waiting.len().min(HANDED);
+                line.waiting.drain(..next).for_each(|write| stream.write_rtp(write));
+                handed = true;
+            }
+            if line.waiting.is_empty() {
+                line.waiting = VecDeque::new();
+            }
+            self.waiting |= !line.waiting.is_empty();
+        }
+        handed
     }
 }
 
@@ -270,8 +318,8 @@ impl Line {
         let mut api = rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None)?;
         let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
-        let recent = Recent::default();
-        Some(Self { mid, ssrc, rtx, live: false, types: Vec::new(), red: None, recent })
+        let (types, recent, waiting) = (Vec::new(), Recent::default(), VecDeque::new());
+        Some(Self { mid, ssrc, rtx, live: false, types, red: None, recent, waiting })
     }
 }
 

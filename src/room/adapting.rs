@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::allocation::{Ask, Sum, allocate, first_least, next_step};
+use super::catching_up::CaughtUp;
 use super::network::Network;
 use super::seating::{PINNED, Pair};
 use super::{Member, MemberKey, Room, RoomEvent, Track};
@@ -333,7 +334,9 @@ impl Room {
         }
         let anew = member.adapting.network.has_run_off() || flooded;
         if anew {
-            // What is forgotten leaves holes, and a keyframe may have been among it.
+            // What is forgotten leaves holes, and a keyframe may have been among it. It is not on its
+            // way any more, either.
+            member.caught_up = CaughtUp::default();
             let pictures = member.seats.iter_mut().map(|seat| seat.half_mut(Kind::Video));
             pictures.for_each(|half| half.forwarder.restart());
         }

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
+use super::catching_up::{begin, beginning, goes_on, rest};
 use super::{MemberKey, Room, RoomEvent, Track, TrackSlot};
 use crate::counts::DropReason;
-use crate::forward::layers::{MAX_LAYERS, Summary};
+use crate::forward::Verdict;
+use crate::forward::layers::Summary;
 use crate::forward::packet::{Codec, Packet};
 use crate::forward::rewrite::Numbers;
-use crate::forward::segment::Segments;
-use crate::forward::{Begin, Forwarder, Verdict};
 use crate::ids::{SeatIndex, SessionId, TrackId, WorkerId};
-use crate::model::{Bandwidth, Kind, Source};
+use crate::model::{Kind, Source};
 use crate::relay::outlet::Outlet;
 
 /// A half of a seat in which a track sits.
@@ -81,85 +81,6 @@ impl Track {
     }
 }
 
-/// Who sees nothing is served so much of what its network carries in a second, in tenths: it decodes
-/// through that while it is sent. Who waits for another layer has a picture, and is served less.
-const BEGINS_WITH: u64 = 12;
-const CHANGES_WITH: u64 = 3;
-
-/// What a forwarder could begin with now, of what came before.
-fn beginning<'a>(
-    segments: &'a Segments,
-    forwarder: &Forwarder,
-    bandwidth: Bandwidth,
-    now: Instant,
-) -> Option<&'a [Packet]> {
-    let bytes = |tenths: u64| bandwidth.estimate / 80 * tenths;
-    match forwarder.could_begin()? {
-        Begin::Any(layer) => {
-            let top = layer.min(u8::try_from(MAX_LAYERS).unwrap_or(0));
-            let fits = |layer: u8| segments.of(layer, bytes(BEGINS_WITH), now);
-            (0..=top).rev().find_map(fits)
-        }
-        Begin::Only(layer) => segments.of(layer, bytes(CHANGES_WITH), now),
-    }
-}
-
-/// Whether packets at hand go on where those from before end. A keyframe at hand is better, and of a
-/// layer that was not wanted here for a while something may be missing.
-fn goes_on(before: &[Packet], packets: &[Passing]) -> bool {
-    let Some(last) = before.last() else { return false };
-    let same = |packet: &&Packet| packet.stacked || packet.layer == last.layer;
-    let mut own = packets.iter().map(|passing| &passing.packet).filter(same);
-    own.clone().all(|packet| !packet.keyframe)
-        && own.next().is_some_and(|next| next.seq == last.seq.saturating_add(1))
-}
-
-/// Lets a forwarder begin with what came before; how many packets were sent.
-fn begin(
-    packets: &[Packet],
-    forwarder: &mut Forwarder,
-    now: Instant,
-    send: impl FnOnce(&[(&Packet, Numbers)]),
-) -> u64 {
-    let Some(newest) = packets.last().map(|packet| packet.wallclock) else { return 0 };
-    // They stand close together in the stream's time, and so they do on the wall.
-    let packets: Vec<Packet> =
-        packets.iter().map(|packet| Packet { wallclock: newest, ..packet.clone() }).collect();
-    let sent = forwarder.begin_with(&packets, now);
-    send(&sent);
-    sent.len() as u64
-}
-
-/// What is to be sent after a packet that was lost and sent again, if a keyframe begins with it: the
-/// rest is there already.
-fn rest<'a>(
-    packet: &Packet,
-    segments: &'a Segments,
-    forwarder: &mut Forwarder,
-    now: Instant,
-) -> Vec<(&'a Packet, Numbers)> {
-    if !packet.keyframe || !forwarder.begins_with(packet) {
-        return Vec::new();
-    }
-    let mut send = |packet| match forwarder.offer(packet, now) {
-        Verdict::Send(numbers) => Some((packet, numbers)),
-        Verdict::Drop(_) => None,
-    };
-    segments.after(packet).iter().filter_map(&mut send).collect()
-}
-
-impl Track {
-    /// What a forwarder of this track could begin with now, of what came before.
-    pub(super) fn beginning(
-        &self,
-        forwarder: &Forwarder,
-        bandwidth: Bandwidth,
-        now: Instant,
-    ) -> Option<&[Packet]> {
-        beginning(&self.segments, forwarder, bandwidth, now)
-    }
-}
-
 impl Room {
     /// Offers packets of one track, in order, to everybody in whose seats it sits. Viewer by
     /// viewer and not packet by packet: each viewer's state is fetched once.
@@ -185,7 +106,7 @@ impl Room {
                 member.adapt_at(now);
                 self.adapt_at = Some(now);
             }
-            let bandwidth = member.bandwidth();
+            let spare = member.spare(now);
             let (Some(seat), Some(key)) = (member.seats.get_mut(sink.seat.index()), member.key)
             else {
                 continue;
@@ -195,12 +116,13 @@ impl Room {
                 self.ask_at = Some(now);
             }
             if kind == Kind::Video
-                && let Some(before) = beginning(&track.segments, forwarder, bandwidth, now)
+                && let Some(before) = beginning(&track.segments, forwarder, spare, now)
                 && goes_on(before, packets)
             {
                 self.sent += begin(before, forwarder, now, |sent| {
                     watchers.send(key, sink.seat, sent);
                 });
+                member.caught_up.add(before, spare, now);
             }
             passed.clear();
             if kind == Kind::Audio && !quiet && forwarder.is_starting() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::adapting::Adapting;
+use super::catching_up::CaughtUp;
 use super::explaining::Told;
 use super::pre_roll::PreRoll;
 use super::speakers::EVERY;
@@ -95,6 +96,7 @@ impl Room {
             replan: None,
             adapting: Adapting::default(),
             told_quality: Told::default(),
+            caught_up: CaughtUp::default(),
         };
         self.came += 1;
         self.empty_since = None;

@@ -7,6 +7,7 @@
 
 mod adapting;
 pub mod allocation;
+mod catching_up;
 pub mod explaining;
 pub mod fanout;
 pub mod floor;
@@ -33,6 +34,7 @@ use crate::model::{Connection, Kind, Need, Notice, ParticipantInfo, Speaker, Tra
 use crate::relay::message::{Say, Status, Taken};
 use crate::relay::outlet::Outlet;
 use adapting::Adapting;
+use catching_up::CaughtUp;
 use explaining::Told;
 use fanout::Sink;
 use floor::{Floor, Who};
@@ -211,6 +213,7 @@ struct Member {
     replan: Option<Instant>,
     adapting: Adapting,
     told_quality: Told,
+    caught_up: CaughtUp,
 }
 
 /// A track in its room.

@@ -10,7 +10,7 @@ use super::*;
 use crate::counts::DropReason;
 use crate::forward::packet::{Packet, Pictures};
 use crate::forward::rewrite::Numbers;
-use crate::model::Bandwidth;
+use crate::model::{Bandwidth, Intent};
 use crate::relay::inlet::InletId;
 use crate::wire::data::{Frame, write_client_message};
 
@@ -272,6 +272,39 @@ fn for_who_can_no_longer_begin_with_what_came_before_a_keyframe_is_asked_soon() 
     annex.carries(key(2), carries(0, false), at(960));
     let asked = (960..1_200).step_by(10).find(|ms| asks(&mut annex, *ms));
     assert_eq!(asked, Some(1_050), "it does not fit any more");
+}
+
+#[test]
+fn who_begins_again_while_what_came_before_is_on_its_way_waits_for_a_keyframe() {
+    let t = crate::test_clock();
+    let at = |ms| t + Duration::from_millis(ms);
+    let (_, mut annex) = two_copies(t);
+    let mut seq = 1_000;
+    let mut sent = |annex: &mut Room, packets, ms| {
+        let mut one = |n| {
+            seq += 1;
+            let packet = packet(0, packets > 1 && n == 0, at(ms));
+            let packet = Packet { seq, payload: Arc::from([0; 1_200]), ..packet };
+            pass(annex, Some(0b1), packet, at(ms)).sent.len()
+        };
+        (0..packets).map(&mut one).sum::<usize>()
+    };
+    let show = |annex: &mut Room, height, ms| {
+        let intent = Intent { track: camera().id, height, priority: 0, pinned: false };
+        annex.intend(key(2), vec![intent], at(ms));
+        annex.handle_time(at(ms));
+    };
+    assert_eq!(sent(&mut annex, 16, 0), 16, "a keyframe");
+    let bandwidth = Bandwidth { estimate: 400_000, ..Bandwidth::default() };
+    annex.carries(key(2), bandwidth, at(10));
+    for (ms, packets) in [(20, 17), (50, 18), (80, 19), (110, 0)] {
+        show(&mut annex, 0, ms);
+        show(&mut annex, 720, ms + 10);
+        assert_eq!(sent(&mut annex, 1, ms + 20), packets, "with what came before, at {ms}");
+    }
+    assert_eq!(sent(&mut annex, 1, 300), 0, "most of 60 kB are on their way");
+    assert_eq!(sent(&mut annex, 1, 500), 0);
+    assert_eq!(sent(&mut annex, 1, 700), 23, "half of it has been carried");
 }
 
 /// A browser asks five times a second while it waits for one.

@@ -359,7 +359,7 @@ impl Room {
                 if track.is_silent() {
                     continue;
                 }
-                let begins = track.beginning(&half.forwarder, member.bandwidth(), now).is_some();
+                let begins = track.beginning(&half.forwarder, member.spare(now), now).is_some();
                 let again = now + if begins { BEGINS_WITHIN } else { ASK_AGAIN };
                 next = Some(next.map_or(again, |next| next.min(again)));
                 if begins {

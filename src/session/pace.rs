@@ -56,11 +56,16 @@ const WORTH_TELLING: u64 = 50;
 /// A wish of the pacer that is due within this is part of the present burst.
 const AT_ONCE: Duration = Duration::from_micros(100);
 
-/// How soon the pacer is woken when it wants to be at once and has nothing queued: after media,
-/// where it only keeps its books and the next media mostly comes first; and else, where it pads or
-/// probes (in steps of 2 ms).
-const REST_AFTER_MEDIA: Duration = Duration::from_millis(15);
+/// How soon the pacer is woken when it wants to be at once and has nothing queued: where it pads or
+/// probes (in steps of 2 ms); after media, where it only keeps its books and the next media mostly
+/// comes first; and where there is only sound and nothing is missing, so that there is nothing to
+/// estimate: later than the next of it, which comes every 20 ms.
 const REST: Duration = Duration::from_millis(1);
+const REST_AFTER_MEDIA: Duration = Duration::from_millis(15);
+const REST_OF_SOUND: Duration = Duration::from_millis(45);
+
+/// Who was sent no video for this long is sent only sound.
+const SOUND_ONLY: Duration = Duration::from_secs(1);
 
 /// A session that sent nothing for this long is idle. The estimator then wants no more than
 /// [`IDLE_WAKE`]; what it does more often moves its timers and nothing else.
@@ -125,8 +130,9 @@ pub(super) struct Pace {
     media: bool,
     /// The last pass gave out something else than media: it pads or probes.
     padding: bool,
-    /// When RTP last came out.
+    /// When RTP last came out, and when video did.
     active: Instant,
+    video: Option<Instant>,
     /// By event, and by statistics.
     estimate: u64,
     momentary: Option<u64>,
@@ -164,6 +170,7 @@ impl Pace {
             media: false,
             padding: false,
             active: now,
+            video: None,
             estimate: FIRST_ESTIMATE,
             momentary: None,
             loss: 0.0,
@@ -368,6 +375,9 @@ impl Pace {
             self.active = now;
             self.began.get_or_insert(now);
         }
+        if wish.sent.video > 0 {
+            self.video = Some(now);
+        }
         if wish.at <= now {
             return None;
         }
@@ -390,6 +400,7 @@ impl Pace {
         let padded = wish.sent.packets > wish.sent.first;
         let pads = std::mem::replace(&mut self.padding, padded) || padded;
         let rest = match std::mem::take(&mut self.media) {
+            true if !pads && self.is_sound_only(now) => REST_OF_SOUND,
             true if !pads => REST_AFTER_MEDIA,
             _ => REST,
         };
@@ -399,6 +410,12 @@ impl Pace {
             true if idle && self.queued == 0 => wish.at.max(now + IDLE_WAKE),
             _ => wish.at,
         })
+    }
+
+    /// Whether there is nothing to estimate: no video is sent, nor could be.
+    fn is_sound_only(&self, now: Instant) -> bool {
+        let video = self.video.is_some_and(|at| now.saturating_duration_since(at) < SOUND_ONLY);
+        !video && self.queued == 0 && !self.probing.misses()
     }
 
     /// Bytes of video that wait, about.
@@ -477,7 +494,30 @@ mod tests {
         let one = Sent { packets: 1, first: 1, ..Sent::default() };
         let wish = Wish { at: t + us(1), pacing: true, sent: one };
         assert_eq!(pace.rest(wish, t), None);
-        assert_eq!(pace.rest(wish, t), Some(t + REST_AFTER_MEDIA));
+        assert_eq!(pace.rest(wish, t), Some(t + REST_OF_SOUND));
+    }
+
+    #[test]
+    fn sound_is_alone_a_second_after_the_last_video_unless_video_is_missing() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let mut pace = Pace::new(t);
+        let sound = |ms| Wish {
+            at: at(ms) + us(1),
+            pacing: true,
+            sent: Sent { packets: 1, first: 1, ..Sent::default() },
+        };
+        pace.wrote(wrote(1), true);
+        assert_eq!(pace.rest(pacer(t + us(1), 1), t), Some(t + REST_AFTER_MEDIA));
+        for (ms, missing, rest) in [
+            (999, 0, REST_AFTER_MEDIA),
+            (1_000, 0, REST_OF_SOUND),
+            (1_020, 100_000, REST_AFTER_MEDIA),
+        ] {
+            pace.needs(Need { next: missing, ..Need::default() });
+            pace.wrote(wrote(1), false);
+            assert_eq!(pace.rest(sound(ms), at(ms)), Some(at(ms) + rest), "at {ms} ms");
+        }
     }
 
     #[test]
@@ -498,7 +538,7 @@ mod tests {
         let t = crate::test_clock();
         let mut pace = Pace::new(t);
         pace.wrote(wrote(1), true);
-        assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST_AFTER_MEDIA));
+        assert_eq!(pace.rest(pacer(t + us(1), 0), t), Some(t + REST_OF_SOUND));
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl Probing {
         self.need.sent
     }
 
+    /// Whether more could be used than is sent.
+    pub fn misses(&self) -> bool {
+        self.need.next > self.need.sent
+    }
+
     /// What was asked for no longer holds.
     pub fn begin_anew(&mut self) {
         self.asked = None;

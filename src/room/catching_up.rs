@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
+use super::Member;
 use super::fanout::Passing;
-use super::{Member, Track};
 use crate::forward::layers::MAX_LAYERS;
 use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
@@ -121,18 +121,6 @@ impl Member {
     pub(super) fn spare(&self, now: Instant) -> Spare {
         let carries = self.bandwidth().estimate;
         Spare { carries, taken: self.caught_up.left(carries, now) }
-    }
-}
-
-impl Track {
-    /// What a forwarder of this track could begin with now, of what came before.
-    pub(super) fn beginning(
-        &self,
-        forwarder: &Forwarder,
-        spare: Spare,
-        now: Instant,
-    ) -> Option<&[Packet]> {
-        beginning(&self.segments, forwarder, spare, now)
     }
 }
 

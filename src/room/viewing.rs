@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::catching_up::beginning;
 use super::fanout::Sink;
 use super::seating::{self, Candidate, Pair, Place};
 use super::{ASK_AGAIN, Member, MemberKey, Occupant, Room, RoomEvent, Track};
@@ -359,7 +360,8 @@ impl Room {
                 if track.is_silent() {
                     continue;
                 }
-                let begins = track.beginning(&half.forwarder, member.spare(now), now).is_some();
+                let before = beginning(&track.segments, &half.forwarder, member.spare(now), now);
+                let begins = before.is_some();
                 let again = now + if begins { BEGINS_WITHIN } else { ASK_AGAIN };
                 next = Some(next.map_or(again, |next| next.min(again)));
                 if begins {

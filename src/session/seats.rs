@@ -168,7 +168,6 @@ impl SeatLines {
     /// itself when it is told not to send any more; it is told, and told to send again, without
     /// the client hearing of it.
     pub(super) fn forget_video(&mut self, rtc: &mut Rtc) {
-        self.waiting = false;
         let lines = self.seats.iter_mut().filter_map(|seat| seat.video.as_mut());
         for line in lines.filter(|line| line.live) {
             line.waiting = VecDeque::new();

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Output;
 use super::guard::{Failed, guarded};
 use super::report::Totals;
-use super::sessions::Sessions;
+use super::sessions::{Participant, Sessions};
+use super::timers::{Timers, coarse};
 use crate::counts::DropReason;
 use crate::forward::layers::Summary;
 use crate::forward::packet::Packet;
@@ -18,6 +20,7 @@ use crate::room::MemberKey;
 use crate::room::fanout::Watchers;
 use crate::room::messages::Lanes;
 use crate::session::channels::{Lane, Queued};
+use crate::session::{Drained, Event};
 use crate::units::Share;
 
 /// All send queues of a worker, and who of their owners was touched.
@@ -59,7 +62,7 @@ impl Lanes for WorkerLanes<'_> {
     }
 }
 
-/// All viewers of a worker, and who of them was given something to send.
+/// All viewers of a worker, who of them was given something to send, and what followed from that.
 pub(super) struct Viewers<'a> {
     pub sessions: &'a mut Sessions,
     pub dirty: &'a mut Vec<MemberKey>,
@@ -67,6 +70,63 @@ pub(super) struct Viewers<'a> {
     /// The share of viewers that is spared video.
     pub shed: Share,
     pub outputs: &'a mut VecDeque<Output>,
+    pub drained: &'a mut Drained,
+    /// What sessions said that were woken here.
+    pub said: &'a mut Vec<(MemberKey, Event)>,
+    pub timers: &'a mut Timers<MemberKey>,
+    pub epoch: Instant,
+    pub now: Instant,
+    /// Nobody is given more in this batch: who is given something is woken at once, while what it
+    /// takes is in the caches.
+    pub last: bool,
+}
+
+impl Viewers<'_> {
+    fn wake(&mut self, to: MemberKey) {
+        let Self { drained, now, .. } = self;
+        let Some(viewer) = self.sessions.get_mut(to) else { return };
+        let Some(media) = viewer.media.as_mut() else { return };
+        let woken = guarded(self.totals, || media.handle_time(drained, *now));
+        self.said.extend(self.drained.events.drain(..).map(|event| (to, event)));
+        match woken {
+            Ok(()) => {
+                viewer.dirty = false;
+                viewer.set_timer(to, self.timers, self.epoch, self.now);
+            }
+            Err(Failed) => {
+                viewer.media = None;
+                self.touch(to);
+            }
+        }
+    }
+
+    fn touch(&mut self, to: MemberKey) {
+        if let Some(viewer) = self.sessions.get_mut(to)
+            && !viewer.dirty
+        {
+            viewer.dirty = true;
+            self.dirty.push(to);
+        }
+    }
+}
+
+impl Participant {
+    /// Puts its next deadline into the timers, unless an earlier one stands there.
+    pub(super) fn set_timer(
+        &mut self,
+        key: MemberKey,
+        timers: &mut Timers<MemberKey>,
+        epoch: Instant,
+        now: Instant,
+    ) {
+        let media = self.media.as_ref().and_then(|media| media.deadline());
+        let Some(at) = [media, self.connect_by].into_iter().flatten().min() else { return };
+        let at = coarse(at, now, epoch);
+        if self.timer.is_none_or(|known| at < known) {
+            self.timer = Some(at);
+            timers.set(key, at);
+        }
+    }
 }
 
 impl Watchers for Viewers<'_> {
@@ -99,9 +159,10 @@ impl Watchers for Viewers<'_> {
             // The wake that follows finds the engine gone and ends the session.
             Err(Failed) => viewer.media = None,
         }
-        if !viewer.dirty {
-            viewer.dirty = true;
-            self.dirty.push(to);
+        if self.last && viewer.media.is_some() {
+            self.wake(to);
+        } else {
+            self.touch(to);
         }
     }
 

@@ -32,7 +32,7 @@ use crate::relay::link::Link;
 use crate::relay::message::Message;
 use crate::room::fanout::Passing;
 use crate::room::{MemberKey, Room};
-use crate::session::{Drained, Transmit};
+use crate::session::{Drained, Event as SessionEvent, Transmit};
 use crate::units::Share;
 use command::{Answer, Command, Event, Ticket};
 use demux::Demux;
@@ -164,6 +164,8 @@ pub struct Worker {
     meter: Meter,
     outputs: VecDeque<Output>,
     drained: Drained,
+    /// What sessions said that were woken while a room passed packets on.
+    said: Vec<(MemberKey, SessionEvent)>,
     totals: Totals,
     shed: Share,
     stopping: bool,
@@ -201,6 +203,7 @@ impl Worker {
             config,
             outputs: VecDeque::new(),
             drained: Drained::default(),
+            said: Vec::new(),
             totals: Totals::default(),
             shed: Share::NONE,
             stopping: false,

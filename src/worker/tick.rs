@@ -10,7 +10,6 @@ use super::demux::{Owner, worker_of};
 use super::guard::guarded;
 use super::lanes::{Viewers, WorkerLanes};
 use super::sessions::Participant;
-use super::timers::coarse;
 use super::{Hosted, Output, Side, StunGate, Worker};
 use crate::counts::DropReason;
 use crate::forward::packet::Packet;
@@ -172,7 +171,7 @@ impl Worker {
         let Some(media) = self.sessions.get_mut(key).and_then(|p| p.media.as_mut()) else { return };
         let drained = &mut self.drained;
         let failed = guarded(&mut self.totals, || work(media, drained)).is_err();
-        self.carry_out(key, now);
+        self.carry_out_all(key, now);
         if failed {
             tracing::error!(?key, "the engine of a session failed; the session ends");
             if let Some(participant) = self.sessions.get_mut(key) {
@@ -185,31 +184,35 @@ impl Worker {
     }
 
     /// Carries out what a drained session says.
-    fn carry_out(&mut self, key: MemberKey, now: Instant) {
+    fn carry_out_all(&mut self, key: MemberKey, now: Instant) {
         let mut events = mem::take(&mut self.drained.events);
         for event in events.drain(..) {
-            match event {
-                Event::Media { line, packet } => self.forward(key, line, packet, now),
-                Event::KeyframeWanted { seat } => {
-                    self.totals.keyframe_requests_in += 1;
-                    self.in_room(key, |room| room.keyframe_wanted(key, seat, now));
-                }
-                Event::Message { lane, frame } => self.handle_message(key, lane, &frame, now),
-                Event::Writable => self.retry_messages(key, now),
-                Event::Connected => {
-                    if let Some(participant) = self.sessions.get_mut(key) {
-                        participant.connect_by = None;
-                    }
-                    self.in_room(key, |room| room.connected(key, now));
-                    self.tell_status(key, now);
-                }
-                Event::Bandwidth(bandwidth) => self.learn_bandwidth(key, bandwidth, now),
-                Event::Closed => self.leave(key, Reason::Client, now),
-            }
+            self.carry_out(key, event, now);
         }
         // Given back for the next drain, unless a nested one has left its own.
         if self.drained.events.capacity() < events.capacity() {
             self.drained.events = events;
+        }
+    }
+
+    fn carry_out(&mut self, key: MemberKey, event: Event, now: Instant) {
+        match event {
+            Event::Media { line, packet } => self.forward(key, line, packet, now),
+            Event::KeyframeWanted { seat } => {
+                self.totals.keyframe_requests_in += 1;
+                self.in_room(key, |room| room.keyframe_wanted(key, seat, now));
+            }
+            Event::Message { lane, frame } => self.handle_message(key, lane, &frame, now),
+            Event::Writable => self.retry_messages(key, now),
+            Event::Connected => {
+                if let Some(participant) = self.sessions.get_mut(key) {
+                    participant.connect_by = None;
+                }
+                self.in_room(key, |room| room.connected(key, now));
+                self.tell_status(key, now);
+            }
+            Event::Bandwidth(bandwidth) => self.learn_bandwidth(key, bandwidth, now),
+            Event::Closed => self.leave(key, Reason::Client, now),
         }
     }
 
@@ -240,16 +243,18 @@ impl Worker {
         let mut batch = mem::take(&mut self.batch);
         // Sound first. Stable: a track's packets stay in order.
         batch.sort_by_key(|passing| (passing.packet.kind, passing.room, passing.slot));
-        let Self { sessions, room_list, totals, dirty, touched_rooms, outputs, shed, .. } = self;
         let same =
             |a: &Passing, b: &Passing| (a.room, a.slot, a.track) == (b.room, b.slot, b.track);
+        let mut left = batch.as_slice();
         for packets in batch.chunk_by(same) {
+            left = left.get(packets.len()..).unwrap_or_default();
             let at = packets.first().map_or(usize::MAX, |passing| passing.room);
+            let (mut viewers, room_list, touched_rooms) = self.lend(now);
             let Some(Some(hosted)) = room_list.get_mut(at) else {
-                totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
+                viewers.totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
                 continue;
             };
-            let mut viewers = Viewers { sessions, dirty, totals, outputs, shed: *shed };
+            viewers.last = left.iter().all(|passing| passing.room != at);
             hosted.room.forward(packets, &mut viewers, now);
             if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
                 touched_rooms.push(at);
@@ -257,14 +262,40 @@ impl Worker {
         }
         batch.clear();
         self.batch = batch;
+        let mut said = mem::take(&mut self.said);
+        for (key, event) in said.drain(..) {
+            self.carry_out(key, event, now);
+        }
+        if self.said.is_empty() {
+            self.said = said;
+        }
     }
 
     /// Others are heard in a room than before; those who are new from a moment ago on.
     pub(super) fn hear_only(&mut self, at: usize, heard: Option<Arc<[SessionId]>>, now: Instant) {
-        let Self { sessions, room_list, totals, dirty, outputs, shed, .. } = self;
-        let Some(Some(hosted)) = room_list.get_mut(at) else { return };
-        let mut viewers = Viewers { sessions, dirty, totals, outputs, shed: *shed };
-        hosted.room.hear_only(heard, &mut viewers, now);
+        let (mut viewers, room_list, _) = self.lend(now);
+        if let Some(Some(hosted)) = room_list.get_mut(at) {
+            hosted.room.hear_only(heard, &mut viewers, now);
+        }
+    }
+
+    /// The viewers, for a room to send to; and beside them the rooms, and which of them have
+    /// something to say.
+    fn lend(&mut self, now: Instant) -> (Viewers<'_>, &mut [Option<Hosted>], &mut Vec<usize>) {
+        let viewers = Viewers {
+            sessions: &mut self.sessions,
+            dirty: &mut self.dirty,
+            totals: &mut self.totals,
+            shed: self.shed,
+            outputs: &mut self.outputs,
+            drained: &mut self.drained,
+            said: &mut self.said,
+            timers: &mut self.timers,
+            epoch: self.epoch,
+            now,
+            last: false,
+        };
+        (viewers, &mut self.room_list, &mut self.touched_rooms)
     }
 
     /// Lets time pass: sessions and rooms whose deadline has come.
@@ -326,13 +357,8 @@ impl Worker {
 
     /// Puts a participant's next deadline into the timers, unless an earlier one stands there.
     pub(super) fn set_timer(&mut self, key: MemberKey, now: Instant) {
-        let Some(participant) = self.sessions.get_mut(key) else { return };
-        let media = participant.media.as_ref().and_then(|media| media.deadline());
-        let Some(at) = [media, participant.connect_by].into_iter().flatten().min() else { return };
-        let at = coarse(at, now, self.epoch);
-        if participant.timer.is_none_or(|known| at < known) {
-            participant.timer = Some(at);
-            self.timers.set(key, at);
+        if let Some(participant) = self.sessions.get_mut(key) {
+            participant.set_timer(key, &mut self.timers, self.epoch, now);
         }
     }
 
@@ -350,7 +376,9 @@ impl Worker {
             let mut dirty = mem::take(&mut self.dirty);
             for key in dirty.drain(..) {
                 if let Some(participant) = self.sessions.get_mut(key) {
-                    participant.dirty = false;
+                    if !mem::take(&mut participant.dirty) {
+                        continue;
+                    }
                     if participant.media.is_none() && participant.nid > 0 {
                         self.leave(key, Reason::MediaFailed, now);
                         continue;

@@ -299,8 +299,10 @@ impl Client {
                 let Ok(receive) = Receive::new(Protocol::Udp, train.from, local, datagram) else {
                     continue;
                 };
-                // What breaks an engine shows in its next drain.
-                let _ = leg.rtc.handle_input(Input::Receive(now, receive));
+                // When it came, not when it is this person's turn: the thread serves many, and the
+                // server would take our lateness for the network's. What breaks an engine shows in its
+                // next drain.
+                let _ = leg.rtc.handle_input(Input::Receive(arrived, receive));
                 // One packet for each datagram; the rest is drained once for all that are here.
                 drained = !leg.take_packet(&mut |event| match event {
                     Event::RtpPacket(packet) => {

@@ -73,6 +73,8 @@ pub struct Bandwidth {
     pub flooded: bool,
     /// Packets take much longer than they did of late: they wait in a queue on the way.
     pub queued: bool,
+    /// The worker cannot keep up: nothing is tried.
+    pub late: bool,
     /// Share of the packets sent to it that did not come, 0 to 1.
     pub loss: f32,
     /// Share of the packets that it sent that did not come, 0 to 1.
@@ -88,6 +90,7 @@ impl Default for Bandwidth {
             squeezed: false,
             flooded: false,
             queued: false,
+            late: false,
             loss: 0.0,
             lost_in: 0.0,
             rtt: None,

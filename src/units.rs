@@ -25,12 +25,13 @@ pub struct Share(u8);
 impl Share {
     /// Nothing.
     pub const NONE: Self = Self(0);
-    const WHOLE: u8 = 32;
+    /// Everything.
+    pub const WHOLE: Self = Self(32);
 
     /// So many steps more, up to everything.
     #[must_use]
     pub fn more(self, steps: u8) -> Self {
-        Self(self.0.saturating_add(steps).min(Self::WHOLE))
+        Self(self.0.saturating_add(steps).min(Self::WHOLE.0))
     }
 
     /// So many steps less, down to nothing.
@@ -43,17 +44,23 @@ impl Share {
     #[must_use]
     pub fn holds(self, n: u32) -> bool {
         // Reversed bits spread what is taken evenly over any run of numbers.
-        let place = u8::try_from(n.checked_rem(u32::from(Self::WHOLE)).unwrap_or(0))
+        let place = u8::try_from(n.checked_rem(u32::from(Self::WHOLE.0)).unwrap_or(0))
             .unwrap_or(0)
             .reverse_bits()
             >> 3;
         place < self.0
     }
 
+    /// From 0 to 32.
+    #[must_use]
+    pub fn steps(self) -> u8 {
+        self.0
+    }
+
     /// From 0 to 1.
     #[must_use]
     pub fn as_f64(self) -> f64 {
-        f64::from(self.0) / f64::from(Self::WHOLE)
+        f64::from(self.0) / f64::from(Self::WHOLE.0)
     }
 }
 

@@ -11,7 +11,7 @@ use fanlight::ids::{DisplayName, Identity, RoomName, SessionId, WorkerId};
 use fanlight::session::{Engine, Offer, Session, SessionConfig, Transmit};
 use fanlight::worker::command::{Command, Event, Join, Opened, Request, publishes};
 use fanlight::worker::demux::ufrag_prefix;
-use fanlight::worker::{Input, Output, Worker, WorkerConfig};
+use fanlight::worker::{Dispatch, Input, Output, Worker, WorkerConfig};
 use peer::{Peer, Wishes};
 
 #[path = "../../tests/support/camera.rs"]
@@ -44,6 +44,20 @@ pub struct Scene {
     outputs: Vec<Output>,
     transmits: Vec<VecDeque<Transmit>>,
     spare: Vec<VecDeque<Transmit>>,
+}
+
+/// Takes datagrams as the shell does, without a socket.
+struct Basket<'a> {
+    transmits: &'a mut Vec<VecDeque<Transmit>>,
+    spare: &'a mut Vec<VecDeque<Transmit>>,
+}
+
+impl Dispatch for Basket<'_> {
+    fn dispatch(&mut self, transmits: &mut VecDeque<Transmit>, now: Instant) -> Instant {
+        let empty = self.spare.pop().unwrap_or_default();
+        self.transmits.push(std::mem::replace(transmits, empty));
+        now
+    }
 }
 
 impl Scene {
@@ -194,9 +208,8 @@ impl Scene {
 
     fn tick(&mut self) {
         self.worker.handle(Input::Time, self.now);
-        let mut transmits = self.spare.pop().unwrap_or_default();
-        self.worker.swap_transmits(&mut transmits, self.now);
-        self.transmits.push(transmits);
+        let Self { transmits, spare, .. } = self;
+        self.worker.flush(&mut Basket { transmits, spare }, self.now);
         while let Some(output) = self.worker.poll(self.now) {
             self.outputs.push(output);
         }

@@ -13,6 +13,7 @@ use super::App;
 use crate::counts::{DELAY_BUCKETS_US, DropReason, Histogram};
 use crate::io::mailbox::WorkerHandle;
 use crate::model::Kind;
+use crate::units::Share;
 use crate::worker::report::{ByKind, Flow, Report};
 
 /// Counters of the doors, and everything that is shown.
@@ -155,13 +156,18 @@ fn now(reports: &[Report]) -> Vec<MetricFamily> {
         gauges(
             "fanlight_worker_shed_ratio",
             "Share of a worker's viewers that is spared video because it cannot keep up.",
-            reports.iter().map(shed).collect(),
+            reports.iter().map(|report| shed(report, report.relief.video)).collect(),
+        ),
+        gauges(
+            "fanlight_worker_shed_probes_ratio",
+            "Share of a worker's viewers for which nothing better is looked for because it cannot keep up.",
+            reports.iter().map(|report| shed(report, report.relief.probes)).collect(),
         ),
     ]
 }
 
-fn shed(report: &Report) -> Metric {
-    gauge(&[("worker", &report.worker.to_string())], report.shed.as_f64())
+fn shed(report: &Report, share: Share) -> Metric {
+    gauge(&[("worker", &report.worker.to_string())], share.as_f64())
 }
 
 fn gauges(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {

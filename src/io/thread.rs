@@ -16,7 +16,7 @@ use crate::ids::{SessionId, WorkerId};
 use crate::model::Reason;
 use crate::session::Transmit;
 use crate::worker::command::{Answer, Command, Event, Ticket};
-use crate::worker::{Input, Output, Worker};
+use crate::worker::{Dispatch, Input, Output, Worker};
 
 /// How often the thread wakes when nothing happens: it must be seen to live.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -132,16 +132,19 @@ impl MediaThread {
             self.worker.handle(Input::Command(leave), now);
         }
         self.worker.handle(Input::Time, now);
-        self.worker.swap_transmits(&mut self.shell.transmits, now);
+        let Shell { drops, delay, .. } = &mut self.shell;
+        let mut sender = Sender { udp: &mut self.udp, drops, delay, arrived };
+        self.worker.flush(&mut sender, now);
         while let Some(output) = self.worker.poll(now) {
             self.shell.take(output, &self.neighbours, self.worker.id());
         }
         self.shell.relays.flush(self.worker.id(), &self.neighbours, &mut self.shell.drops);
         let ended = self.write(arrived);
         self.shell.ended = Some(ended);
-        if let Some(share) = self.shell.pressure.ticked(now, ended, cpu_time) {
-            tracing::warn!(worker = %self.worker.id(), share = share.as_f64(), "a media thread sheds video");
-            self.worker.handle(Input::Shed(share), now);
+        if let Some(relief) = self.shell.pressure.ticked(now, ended, cpu_time) {
+            let (probes, video) = (relief.probes.as_f64(), relief.video.as_f64());
+            tracing::warn!(worker = %self.worker.id(), probes, video, "a media thread sheds work");
+            self.worker.handle(Input::Relief(relief), now);
         }
         if self.shell.reported.is_none_or(|at| now.saturating_duration_since(at) >= HEARTBEAT) {
             self.report(now);
@@ -214,25 +217,17 @@ impl MediaThread {
         true
     }
 
-    /// Sends everything; when that was done.
+    /// Sends what is left; when that was done.
     fn write(&mut self, arrived: Instant) -> Instant {
         let Shell { transmits, replies, drops, delay, .. } = &mut self.shell;
-        if transmits.is_empty() && replies.is_empty() {
-            return Instant::now();
+        if !replies.is_empty() {
+            let answers = replies
+                .iter()
+                .map(|(route, bytes, len)| (*route, bytes.get(..*len).unwrap_or_default()));
+            drops.count_many(DropReason::SocketFull, self.udp.send(answers));
+            replies.clear();
         }
-        let media = transmits.iter().filter(|transmit| transmit.media).count() as u64;
-        let route = |from, to| Route { from, to };
-        let answers = replies
-            .iter()
-            .map(|(route, bytes, len)| (*route, bytes.get(..*len).unwrap_or_default()));
-        let all = transmits.iter().map(|t| (route(t.from, t.to), t.bytes.as_slice()));
-        let lost = self.udp.send(all.chain(answers));
-        drops.count_many(DropReason::SocketFull, lost);
-        transmits.clear();
-        replies.clear();
-        let ended = Instant::now();
-        delay.observe(ended.saturating_duration_since(arrived), media);
-        ended
+        Sender { udp: &mut self.udp, drops, delay, arrived }.dispatch(transmits, arrived)
     }
 
     fn report(&mut self, now: Instant) {
@@ -242,6 +237,30 @@ impl MediaThread {
         report.totals.forward_delay = self.shell.delay.clone();
         report.totals.loop_lag = self.shell.lag.clone();
         self.mailbox.report.send_replace((now, report));
+    }
+}
+
+/// Sends a worker's datagrams while it is at work on others.
+struct Sender<'a> {
+    udp: &'a mut Udp,
+    drops: &'a mut Drops,
+    delay: &'a mut Histogram,
+    /// When what they were made from came.
+    arrived: Instant,
+}
+
+impl Dispatch for Sender<'_> {
+    fn dispatch(&mut self, transmits: &mut VecDeque<Transmit>, _: Instant) -> Instant {
+        if transmits.is_empty() {
+            return Instant::now();
+        }
+        let media = transmits.iter().filter(|transmit| transmit.media).count() as u64;
+        let all = transmits.iter().map(|t| (Route { from: t.from, to: t.to }, t.bytes.as_slice()));
+        self.drops.count_many(DropReason::SocketFull, self.udp.send(all));
+        transmits.clear();
+        let ended = Instant::now();
+        self.delay.observe(ended.saturating_duration_since(self.arrived), media);
+        ended
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::allocation::{Ask, Sum, allocate, first_least, next_step};
+use super::allocation::{Ask, Sum, allocate, first_least, least, next_step, with_spare};
 use super::catching_up::CaughtUp;
 use super::network::Network;
 use super::seating::{PINNED, Pair};
+use super::trial::Trial;
 use super::{Member, MemberKey, Room, RoomEvent, Track};
 use crate::forward::layers::{Ladder, Rung, Target, bit};
 use crate::ids::TrackId;
@@ -14,6 +15,10 @@ use crate::model::{Bandwidth, Intent, Kind, Need};
 
 /// How often a viewer is looked at without need: rates change.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Those whose turn comes within this are looked at together: to find out whose turn it is takes a walk
+/// over all.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// How soon a viewer that lacks something is looked at when its estimate rises.
 const SOON: Duration = Duration::from_millis(100);
@@ -39,6 +44,7 @@ pub(super) struct Adapting {
     intents: Option<Vec<Intent>>,
     due: Option<Instant>,
     need: Need,
+    trial: Trial,
     /// Videos of which it was told that its network does not carry them.
     paused: Vec<TrackId>,
 }
@@ -319,7 +325,7 @@ impl Room {
             }
         }
         let dues = self.members.iter().flatten().filter_map(|member| member.adapting.due);
-        self.adapt_at = dues.min();
+        self.adapt_at = dues.min().map(|at| at.max(now + TOGETHER));
     }
 
     /// Decides what one viewer is sent, and says what follows from it.
@@ -403,6 +409,11 @@ fn decide(
     // once the least of one picture has been too much for a while.
     if let Some(least) = first_least(&asks, terms.fell) {
         budget.held = budget.held.max(least);
+    }
+    let sees = watched.iter().any(|each| each.sends.is_some());
+    let well = member.adapting.network.is_well(now);
+    if member.adapting.trial.is_due(sees, well, now) {
+        budget.first = budget.first.max(least(&asks).map_or(0, with_spare));
     }
     let mut sum = allocate(budget, &asks, &mut counts);
     // What has to wait is looked for all the same.

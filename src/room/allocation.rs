@@ -83,10 +83,17 @@ pub fn allocate(budget: Budget, asks: &[Ask<'_>], given: &mut Vec<usize>) -> Sum
 /// What the lowest of the ask that comes first costs, if a viewer has more of it than that, or has
 /// only that since a moment ago (`fell`).
 pub fn first_least(asks: &[Ask<'_>], fell: bool) -> Option<u64> {
+    first(asks).filter(|ask| ask.held > 1 || (ask.held == 1 && fell)).map(|ask| cost(ask, 1))
+}
+
+/// The same, whatever a viewer has.
+pub fn least(asks: &[Ask<'_>]) -> Option<u64> {
+    first(asks).map(|ask| cost(ask, 1))
+}
+
+fn first<'a, 'b>(asks: &'a [Ask<'b>]) -> Option<&'a Ask<'b>> {
     let wanted = asks.iter().filter(|ask| ask.useful > 0);
-    let first =
-        wanted.min_by_key(|ask| (Reverse((ask.first, ask.priority)), Reverse(ask.height)))?;
-    (first.held > 1 || (first.held == 1 && fell)).then(|| cost(first, 1))
+    wanted.min_by_key(|ask| (Reverse((ask.first, ask.priority)), Reverse(ask.height)))
 }
 
 /// The budget that so much needs to be newly taken, in bit/s.

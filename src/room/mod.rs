@@ -18,6 +18,7 @@ mod pre_roll;
 mod relaying;
 pub mod seating;
 pub mod speakers;
+mod trial;
 mod upstream;
 mod viewing;
 

@@ -183,6 +183,12 @@ impl Network {
         self.trust(now).needs(with_spare(rate))
     }
 
+    /// Whether nothing is lost, nothing waits, and nothing had to be given up a moment ago.
+    pub fn is_well(&self, now: Instant) -> bool {
+        let Bandwidth { loss, queued, squeezed, late, .. } = self.bandwidth;
+        loss <= OWN_LOSS && !queued && !squeezed && !late && !self.fell_within(RECOVERS, now)
+    }
+
     /// Whether to look for more would only keep the network full.
     pub fn is_congested(&self, now: Instant) -> bool {
         self.fell_within(RECOVERS, now) || self.bandwidth.loss > MUCH_LOSS

@@ -283,6 +283,12 @@ impl Session {
         self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::ZERO);
     }
 
+    /// Whether the worker cannot keep up: nothing better is looked for, and what waits to be sent is not
+    /// taken as proof of a narrow network.
+    pub fn strain(&mut self, strained: bool) {
+        self.pace.strain(strained);
+    }
+
     fn wish(&mut self, now: Instant) {
         if let Some(wanted) = self.pace.wish(now) {
             if let Some(estimate) = wanted.anew {

@@ -154,6 +154,9 @@ pub(super) struct Pace {
     told_at: Option<Instant>,
     probing: Probing,
     quiet_until: Option<Instant>,
+    /// See [`Pace::strain`]: what was told before. And the same when it was so until now.
+    strained: Option<u64>,
+    relieved: Option<u64>,
     /// When media was first sent.
     began: Option<Instant>,
 }
@@ -187,6 +190,8 @@ impl Pace {
             told_at: None,
             probing: Probing::default(),
             quiet_until: None,
+            strained: None,
+            relieved: None,
             began: None,
         }
     }
@@ -261,10 +266,14 @@ impl Pace {
         let new = self.began.is_none_or(|at| now < at + STARTUP) && self.loss < LOSSY;
         let estimate = if new { estimated.max(FIRST_ESTIMATE) } else { estimated };
         let cap = self.cap(estimate, now);
-        let estimate = [carries, cap].into_iter().flatten().fold(estimate, u64::min).max(LEAST);
+        let before = self.strained.filter(|_| self.loss < LOSSY);
+        let told = carries.filter(|_| before.is_none());
+        let estimate = estimate.max(before.unwrap_or(0));
+        let estimate = [told, cap].into_iter().flatten().fold(estimate, u64::min).max(LEAST);
         let waits = carries.is_some() || self.behind;
         let unknown = self.trip.rtt().is_none();
-        let squeezed = waits && (unknown || self.trip.is_longer() || self.loss > 0.0);
+        let longer = self.strained.is_none() && (unknown || self.trip.is_longer());
+        let squeezed = waits && (longer || self.loss > 0.0);
         self.queue.doubt(waits && !squeezed, now);
         if new {
             // What is only assumed does not collapse when the estimator is believed.
@@ -277,13 +286,14 @@ impl Pace {
             squeezed,
             flooded: self.is_flooded() || (squeezed && self.collapses(estimate, now)),
             queued: self.trip.is_longer(),
+            late: self.strained.is_some(),
             loss: self.loss,
             lost_in: self.lost_in,
             rtt: self.trip.rtt(),
         };
         let moved = estimate.abs_diff(self.told.estimate) * WORTH_TELLING > self.told.estimate;
         let lost = |new: f32, old: f32| (new - old).abs() > 0.01;
-        let state = |told: &Bandwidth| (told.flooded, told.squeezed, told.queued);
+        let state = |told: &Bandwidth| (told.flooded, told.squeezed, told.queued, told.late);
         let other = lost(new.loss, self.told.loss)
             || lost(new.lost_in, self.told.lost_in)
             || state(&new) != state(&self.told)
@@ -313,6 +323,20 @@ impl Pace {
         self.probing.needs(need);
     }
 
+    /// Whether all of this runs late, since the worker cannot keep up. What waits then proves nothing
+    /// about the network: unless packets get lost it is taken to carry what it did before, and
+    /// nothing better is looked for.
+    pub fn strain(&mut self, strained: bool) {
+        match self.strained {
+            None if strained => self.strained = Some(self.told.estimate),
+            Some(before) if !strained => {
+                self.strained = None;
+                self.relieved = Some(before);
+            }
+            _ => {}
+        }
+    }
+
     /// What the estimator is to be asked for now, if that is something else than before.
     pub fn wish(&mut self, now: Instant) -> Option<Wanted> {
         if self.quiet_until.is_some_and(|until| now < until) {
@@ -320,7 +344,13 @@ impl Pace {
         }
         let says = self.momentary.unwrap_or(self.estimate);
         if self.queue.proves_wrong(now) {
-            return Some(self.probing.anew(says, now));
+            return Some(self.probing.anew(says.max(self.strained.unwrap_or(0)), now));
+        }
+        if self.strained.is_some() {
+            return self.probing.nothing();
+        }
+        if let Some(before) = self.relieved.take().filter(|before| says < *before) {
+            return Some(self.probing.anew(before, now));
         }
         let full = self.trip.stays_longer(now);
         self.probing.wish(Found { estimate: self.told.estimate, says, loss: self.loss, full }, now)
@@ -401,12 +431,14 @@ impl Pace {
         let pads = std::mem::replace(&mut self.padding, padded) || padded;
         let rest = match std::mem::take(&mut self.media) {
             true if !pads && self.is_sound_only(now) => REST_OF_SOUND,
-            true if !pads => REST_AFTER_MEDIA,
+            _ if self.strained.is_some() && self.is_sound_only(now) => REST_OF_SOUND,
+            media if (media && !pads) || self.strained.is_some() => REST_AFTER_MEDIA,
             _ => REST,
         };
         let idle = now.saturating_duration_since(self.active) > IDLE_AFTER;
         Some(match wish.pacing {
             true if at_once => now + rest,
+            true if self.strained.is_some() && self.queued == 0 => wish.at.max(now + rest),
             true if idle && self.queued == 0 => wish.at.max(now + IDLE_WAKE),
             _ => wish.at,
         })
@@ -415,7 +447,7 @@ impl Pace {
     /// Whether there is nothing to estimate: no video is sent, nor could be.
     fn is_sound_only(&self, now: Instant) -> bool {
         let video = self.video.is_some_and(|at| now.saturating_duration_since(at) < SOUND_ONLY);
-        !video && self.queued == 0 && !self.probing.misses()
+        !video && self.queued == 0 && (self.strained.is_some() || !self.probing.misses())
     }
 
     /// Bytes of video that wait, about.
@@ -612,6 +644,37 @@ mod tests {
             let begins = doubted.then_some(Bitrate::kbps(1_000));
             assert_eq!(anew(&mut pace, 600), begins, "{what}: with what is sent, and a quarter");
             assert_eq!(anew(&mut pace, 700), None, "{what}: once");
+        }
+    }
+
+    #[test]
+    fn what_waits_while_the_worker_is_late_says_nothing_about_the_network() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let far = Duration::from_millis(20);
+        let missing = Need { sent: 100_000, next: 800_000, full: 800_000, ..Need::default() };
+        for (strained, loss, estimate) in
+            [(true, 0.0, 2_000_000), (true, 0.05, 500_000), (false, 0.0, 500_000)]
+        {
+            let mut pace = Pace::new(t);
+            pace.needs(missing);
+            pace.rest(pacer(at(10), 1), t);
+            pace.estimated(Bitrate::mbps(2));
+            pace.trip.took(Some(far), t);
+            assert_eq!(pace.bandwidth(at(3_000)).unwrap().estimate, 2_000_000);
+            pace.strain(strained);
+            pace.estimated(Bitrate::kbps(500));
+            pace.wrote(wrote(300), true);
+            pace.trip.took(Some(far * 10), at(3_100));
+            pace.loss = loss;
+            let told = pace.bandwidth(at(3_100)).unwrap();
+            assert_eq!((told.estimate, told.squeezed), (estimate, !strained || loss > 0.0));
+            let wanted = pace.wish(at(3_100)).unwrap();
+            let nothing = wanted.least == Bitrate::ZERO && wanted.most == Bitrate::ZERO;
+            assert_eq!(nothing, strained, "what is looked for: {wanted:?}");
+            pace.strain(false);
+            let anew = pace.wish(at(3_200)).and_then(|wanted| wanted.anew);
+            assert_eq!(anew, strained.then_some(Bitrate::mbps(2)), "begins with what it carried");
         }
     }
 

@@ -92,6 +92,12 @@ impl Probing {
         self.need.next > self.need.sent
     }
 
+    /// What to ask for while nothing better is to be looked for, if that is something else than before.
+    pub fn nothing(&mut self) -> Option<Wanted> {
+        let nothing = Wanted { least: Bitrate::ZERO, most: Bitrate::ZERO, anew: None };
+        (self.asked.replace(nothing) != Some(nothing)).then_some(nothing)
+    }
+
     /// What was asked for no longer holds.
     pub fn begin_anew(&mut self) {
         self.asked = None;

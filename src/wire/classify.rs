@@ -44,6 +44,14 @@ pub fn dtls_is_client_hello(bytes: &[u8]) -> bool {
     bytes.first() == Some(&22) && bytes.get(3..5) == Some(&[0, 0]) && bytes.get(13) == Some(&1)
 }
 
+/// Whether an RTCP datagram begins with feedback on when packets arrived, and so is nothing else if it is
+/// sent by itself: packet type 205, format 15 (draft-holmer-rmcat-transport-wide-cc-extensions-01 section
+/// 3.1). The header is not encrypted (RFC 3711 section 3.4).
+#[must_use]
+pub fn is_arrival_feedback(bytes: &[u8]) -> bool {
+    matches!(bytes, [first, 205, ..] if first & 31 == 15)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +79,15 @@ mod tests {
         assert!(classify(&[0x80; 12]).is_some());
         assert!(classify(&[0x80; 1500]).is_some());
         assert_eq!(classify(&[0x80; 1501]), None);
+    }
+
+    #[test]
+    fn feedback_on_arrivals_is_told_from_other_feedback() {
+        assert!(is_arrival_feedback(&[0x8f, 205, 0, 5]));
+        assert!(is_arrival_feedback(&[0xaf, 205, 0, 5]), "padded");
+        assert!(!is_arrival_feedback(&[0x81, 205, 0, 3]), "a NACK");
+        assert!(!is_arrival_feedback(&[0x8f, 206, 0, 3]), "REMB");
+        assert!(!is_arrival_feedback(&[]));
     }
 
     #[test]

@@ -453,7 +453,7 @@ impl Worker {
                 for session in sessions.collect::<Vec<_>>() {
                     self.append(at, Entry::Left(session, Reason::RoomDeleted), now);
                 }
-                self.settle(now);
+                self.settle(&mut super::Kept, now);
                 self.drop_room(at);
                 Answer::Done(true)
             }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::command::{Event, Join, SdpAnswer};
 use super::demux::Sources;
 use super::guard::guarded;
+use super::relief::Spared;
 use super::sessions::Participant;
 use super::{Output, Worker};
 use crate::ids::{RoomName, SessionId, TrackId, WorkerId};
@@ -65,6 +66,7 @@ impl Worker {
             connect_by: Some(now + self.config.limits.media_path),
             heard: now,
             dirty: false,
+            spared: Spared::default(),
             timer: None,
         });
         if let Some(Some(hosted)) = self.room_list.get_mut(at) {

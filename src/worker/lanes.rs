@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Output;
 use super::guard::{Failed, guarded};
+use super::relief::Relief;
 use super::report::Totals;
 use super::sessions::{Participant, Sessions};
 use super::timers::{Timers, coarse};
+use super::{Dispatch, Output};
 use crate::counts::DropReason;
 use crate::forward::layers::Summary;
 use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
 use crate::ids::SeatIndex;
+use crate::model::Kind;
 use crate::relay::message::{Frame, Message};
 use crate::relay::outlet::Outlet;
 use crate::room::MemberKey;
@@ -21,7 +23,6 @@ use crate::room::fanout::Watchers;
 use crate::room::messages::Lanes;
 use crate::session::channels::{Lane, Queued};
 use crate::session::{Drained, Event};
-use crate::units::Share;
 
 /// All send queues of a worker, and who of their owners was touched.
 pub(super) struct WorkerLanes<'a> {
@@ -62,19 +63,25 @@ impl Lanes for WorkerLanes<'_> {
     }
 }
 
+/// After so many sessions their datagrams are sent: as many trains as one system call takes, and few
+/// enough bytes to be in the caches still.
+pub(super) const TOGETHER: usize = 32;
+
 /// All viewers of a worker, who of them was given something to send, and what followed from that.
 pub(super) struct Viewers<'a> {
     pub sessions: &'a mut Sessions,
     pub dirty: &'a mut Vec<MemberKey>,
     pub totals: &'a mut Totals,
-    /// The share of viewers that is spared video.
-    pub shed: Share,
+    pub relief: Relief,
     pub outputs: &'a mut VecDeque<Output>,
     pub drained: &'a mut Drained,
     /// What sessions said that were woken here.
     pub said: &'a mut Vec<(MemberKey, Event)>,
     pub timers: &'a mut Timers<MemberKey>,
     pub epoch: Instant,
+    pub out: &'a mut dyn Dispatch,
+    /// So many were woken since datagrams were last sent.
+    pub woken: usize,
     pub now: Instant,
     /// Nobody is given more in this batch: who is given something is woken at once, while what it
     /// takes is in the caches.
@@ -85,7 +92,9 @@ impl Viewers<'_> {
     fn wake(&mut self, to: MemberKey) {
         let Self { drained, now, .. } = self;
         let Some(viewer) = self.sessions.get_mut(to) else { return };
+        viewer.spared.woken();
         let Some(media) = viewer.media.as_mut() else { return };
+        media.strain(self.relief.probes.holds(to.index));
         let woken = guarded(self.totals, || media.handle_time(drained, *now));
         self.said.extend(self.drained.events.drain(..).map(|event| (to, event)));
         match woken {
@@ -97,6 +106,11 @@ impl Viewers<'_> {
                 viewer.media = None;
                 self.touch(to);
             }
+        }
+        self.woken += 1;
+        if self.woken >= TOGETHER {
+            self.woken = 0;
+            self.now = self.out.dispatch(&mut self.drained.transmits, self.now);
         }
     }
 
@@ -119,8 +133,7 @@ impl Participant {
         epoch: Instant,
         now: Instant,
     ) {
-        let media = self.media.as_ref().and_then(|media| media.deadline());
-        let Some(at) = [media, self.connect_by].into_iter().flatten().min() else { return };
+        let Some(at) = [self.due(), self.connect_by].into_iter().flatten().min() else { return };
         let at = coarse(at, now, epoch);
         if self.timer.is_none_or(|known| at < known) {
             self.timer = Some(at);
@@ -131,7 +144,7 @@ impl Participant {
 
 impl Watchers for Viewers<'_> {
     fn spares(&self, key: MemberKey) -> Option<DropReason> {
-        if self.shed.holds(key.index) {
+        if self.relief.video.holds(key.index) {
             return Some(DropReason::Shed);
         }
         let media = self.sessions.get(key)?.media.as_ref()?;
@@ -159,7 +172,10 @@ impl Watchers for Viewers<'_> {
             // The wake that follows finds the engine gone and ends the session.
             Err(Failed) => viewer.media = None,
         }
-        if self.last && viewer.media.is_some() {
+        let spared = first.kind == Kind::Audio && self.relief.video.holds(to.index);
+        if spared && viewer.media.is_some() && viewer.spared.lets_sound_wait(self.now) {
+            viewer.set_timer(to, self.timers, self.epoch, self.now);
+        } else if self.last && viewer.media.is_some() {
             self.wake(to);
         } else {
             self.touch(to);

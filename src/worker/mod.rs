@@ -15,13 +15,13 @@ mod hosting;
 mod lanes;
 mod load;
 mod relaying;
+pub mod relief;
 pub mod report;
 pub mod sessions;
 mod tick;
 pub mod timers;
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -33,11 +33,11 @@ use crate::relay::message::Message;
 use crate::room::fanout::Passing;
 use crate::room::{MemberKey, Room};
 use crate::session::{Drained, Event as SessionEvent, Transmit};
-use crate::units::Share;
 use command::{Answer, Command, Event, Ticket};
 use demux::Demux;
 use hosting::{Hosted, Side};
 use load::Meter;
+use relief::Relief;
 use report::{Report, Totals};
 use sessions::Sessions;
 use timers::Timers;
@@ -77,8 +77,8 @@ pub enum Input<'a> {
     },
     /// The control plane wants something.
     Command(Command),
-    /// The worker is to spare this share of its viewers video: it cannot keep up, or can again.
-    Shed(Share),
+    /// The worker is to leave this out: it cannot keep up, or can again.
+    Relief(Relief),
     /// Time has passed.
     Time,
 }
@@ -128,6 +128,22 @@ pub enum Output {
     Answer(Ticket, Answer),
 }
 
+/// Where datagrams go while a worker is still at work on others: who is served first need not wait for
+/// who is served last.
+pub trait Dispatch {
+    /// Sends what is there, or leaves it there; what time it is then.
+    fn dispatch(&mut self, transmits: &mut VecDeque<Transmit>, now: Instant) -> Instant;
+}
+
+/// All datagrams stay until they are asked for.
+struct Kept;
+
+impl Dispatch for Kept {
+    fn dispatch(&mut self, _: &mut VecDeque<Transmit>, now: Instant) -> Instant {
+        now
+    }
+}
+
 /// What a worker is made with.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
@@ -147,6 +163,8 @@ pub struct Worker {
     config: WorkerConfig,
     /// Where the grid of far deadlines begins.
     epoch: Instant,
+    /// The latest time that any session was told.
+    told: Instant,
     sessions: Sessions,
     rooms: HashMap<RoomName, usize>,
     room_list: Vec<Option<Hosted>>,
@@ -167,7 +185,7 @@ pub struct Worker {
     /// What sessions said that were woken while a room passed packets on.
     said: Vec<(MemberKey, SessionEvent)>,
     totals: Totals,
-    shed: Share,
+    relief: Relief,
     stopping: bool,
 }
 
@@ -186,6 +204,7 @@ impl Worker {
     pub fn new(config: WorkerConfig, now: Instant) -> Self {
         Self {
             epoch: now,
+            told: now,
             sessions: Sessions::default(),
             rooms: HashMap::new(),
             room_list: Vec::new(),
@@ -205,7 +224,7 @@ impl Worker {
             drained: Drained::default(),
             said: Vec::new(),
             totals: Totals::default(),
-            shed: Share::NONE,
+            relief: Relief::NONE,
             stopping: false,
         }
     }
@@ -227,7 +246,7 @@ impl Worker {
             Input::Relay { from, message } => self.handle_relay(from, message, now),
             Input::RelayLost { to } => self.handle_lost(to, now),
             Input::Command(command) => self.handle_command(command, now),
-            Input::Shed(share) => self.shed = share,
+            Input::Relief(relief) => self.relief = relief,
             Input::Time => {
                 self.measure(now);
                 self.handle_time(now);
@@ -238,17 +257,17 @@ impl Worker {
     /// Takes the next output; `None` when the worker has nothing more to do at `now`.
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
         if self.outputs.is_empty() && self.drained.transmits.is_empty() {
-            self.settle(now);
+            self.settle(&mut Kept, now);
         }
         let transmit = |worker: &mut Self| worker.drained.transmits.pop_front();
         self.outputs.pop_front().or_else(|| transmit(self).map(Output::Transmit))
     }
 
-    /// Takes all datagrams at once, in order, and leaves the other list in their place: for a
-    /// shell that sends them in batches. They would come out of [`Worker::poll`] else.
-    pub fn swap_transmits(&mut self, list: &mut VecDeque<Transmit>, now: Instant) {
-        self.settle(now);
-        mem::swap(&mut self.drained.transmits, list);
+    /// Does what is to be done for the inputs so far, sends datagrams meanwhile, and sends the last of them
+    /// at the end: for a shell that sends in batches. They would come out of [`Worker::poll`] else.
+    pub fn flush(&mut self, out: &mut dyn Dispatch, now: Instant) {
+        self.settle(out, now);
+        out.dispatch(&mut self.drained.transmits, now);
     }
 
     /// When [`Input::Time`] is due, at the latest. May be too early, never too late.
@@ -281,7 +300,7 @@ impl Worker {
         report.connected = connected;
         report.connecting = connecting;
         report.addresses = u32::try_from(self.demux.len()).unwrap_or(u32::MAX);
-        report.shed = self.shed;
+        report.relief = self.relief;
         report.load = self.meter.load().clone();
         report.totals = self.totals.clone();
         report.totals.drops.add(&self.drained.drops);

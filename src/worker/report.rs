@@ -1,9 +1,9 @@
 //! What a worker tells about itself: one value, copied out twice a second.
 
+use super::relief::Relief;
 use crate::counts::{Drops, Histogram};
 use crate::ids::{RoomName, WorkerId};
 use crate::model::Kind;
-use crate::units::Share;
 
 /// Packets and payload bytes of one kind in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,8 +125,8 @@ pub struct Report {
     pub paused: u32,
     /// Bytes that are kept for those who begin to watch.
     pub kept_bytes: u64,
-    /// The share of viewers that is spared video, since the worker cannot keep up.
-    pub shed: Share,
+    /// What is left out, since the worker cannot keep up.
+    pub relief: Relief,
     /// What has happened so far.
     pub totals: Totals,
 }
@@ -148,7 +148,7 @@ impl Report {
             limited: 0,
             paused: 0,
             kept_bytes: 0,
-            shed: Share::NONE,
+            relief: Relief::NONE,
             totals: Totals::default(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::command::SdpAnswer;
 use super::demux::Sources;
+use super::relief::Spared;
 use crate::ids::{Identity, SessionId, TrackId};
 use crate::room::{MemberKey, TrackSlot};
 use crate::session::Session;
@@ -35,6 +36,8 @@ pub struct Participant {
     pub heard: Instant,
     /// It has something to send.
     pub dirty: bool,
+    /// What is put off while it is spared video.
+    pub(super) spared: Spared,
     /// What it wants to be woken at, as the timers know it.
     pub timer: Option<Instant>,
 }

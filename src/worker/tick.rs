@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::demux::{Owner, worker_of};
 use super::guard::guarded;
-use super::lanes::{Viewers, WorkerLanes};
+use super::lanes::{TOGETHER, Viewers, WorkerLanes};
 use super::sessions::Participant;
-use super::{Hosted, Output, Side, StunGate, Worker};
+use super::{Dispatch, Hosted, Kept, Output, Side, StunGate, Worker};
 use crate::counts::DropReason;
 use crate::forward::packet::Packet;
 use crate::ids::SessionId;
@@ -19,7 +19,7 @@ use crate::room::MemberKey;
 use crate::room::fanout::Passing;
 use crate::session::streams::LineIndex;
 use crate::session::{Datagram, Drained, Event, Session, SessionError};
-use crate::wire::classify::{Class, classify};
+use crate::wire::classify::{Class, classify, is_arrival_feedback};
 use crate::wire::stun::{self, Stun};
 
 /// Rounds of settling in one tick. Each round sends what the one before made necessary; three are
@@ -157,7 +157,14 @@ impl Worker {
         let Some(participant) = self.sessions.get_mut(key) else { return };
         participant.heard = now;
         let Arrival { from, to, bytes, .. } = arrival;
+        let spared = class == Class::Rtcp && self.relief.video.holds(key.index);
+        if spared && is_arrival_feedback(bytes) && participant.spared.skips_feedback(now) {
+            return self.totals.drops.count(DropReason::Shed);
+        }
         let datagram = Datagram { from, to, class, bytes };
+        if participant.spared.woken() {
+            self.touch(key);
+        }
         self.run(key, now, |media, out| media.handle_datagram(&datagram, out, now));
     }
 
@@ -169,6 +176,7 @@ impl Worker {
         work: impl FnOnce(&mut Session, &mut Drained) -> Result<(), SessionError>,
     ) {
         let Some(media) = self.sessions.get_mut(key).and_then(|p| p.media.as_mut()) else { return };
+        media.strain(self.relief.probes.holds(key.index));
         let drained = &mut self.drained;
         let failed = guarded(&mut self.totals, || work(media, drained)).is_err();
         self.carry_out_all(key, now);
@@ -234,12 +242,12 @@ impl Worker {
     pub(super) fn wait_for_others(&mut self, passing: Passing, now: Instant) {
         self.batch.push(passing);
         if self.batch.len() >= BATCH {
-            self.pass(now);
+            self.pass(&mut Kept, now);
         }
     }
 
-    /// Passes on what came since the last time, track by track.
-    fn pass(&mut self, now: Instant) {
+    /// Passes on what came since the last time, track by track; what time it is then.
+    fn pass(&mut self, out: &mut dyn Dispatch, mut now: Instant) -> Instant {
         let mut batch = mem::take(&mut self.batch);
         // Sound first. Stable: a track's packets stay in order.
         batch.sort_by_key(|passing| (passing.packet.kind, passing.room, passing.slot));
@@ -249,13 +257,14 @@ impl Worker {
         for packets in batch.chunk_by(same) {
             left = left.get(packets.len()..).unwrap_or_default();
             let at = packets.first().map_or(usize::MAX, |passing| passing.room);
-            let (mut viewers, room_list, touched_rooms) = self.lend(now);
+            let (mut viewers, room_list, touched_rooms) = self.lend(out, now);
             let Some(Some(hosted)) = room_list.get_mut(at) else {
                 viewers.totals.drops.count_many(DropReason::Unpublished, packets.len() as u64);
                 continue;
             };
             viewers.last = left.iter().all(|passing| passing.room != at);
             hosted.room.forward(packets, &mut viewers, now);
+            now = viewers.now;
             if hosted.room.wants(hosted.timer) && !touched_rooms.contains(&at) {
                 touched_rooms.push(at);
             }
@@ -269,11 +278,13 @@ impl Worker {
         if self.said.is_empty() {
             self.said = said;
         }
+        now
     }
 
     /// Others are heard in a room than before; those who are new from a moment ago on.
     pub(super) fn hear_only(&mut self, at: usize, heard: Option<Arc<[SessionId]>>, now: Instant) {
-        let (mut viewers, room_list, _) = self.lend(now);
+        let mut kept = Kept;
+        let (mut viewers, room_list, _) = self.lend(&mut kept, now);
         if let Some(Some(hosted)) = room_list.get_mut(at) {
             hosted.room.hear_only(heard, &mut viewers, now);
         }
@@ -281,17 +292,23 @@ impl Worker {
 
     /// The viewers, for a room to send to; and beside them the rooms, and which of them have
     /// something to say.
-    fn lend(&mut self, now: Instant) -> (Viewers<'_>, &mut [Option<Hosted>], &mut Vec<usize>) {
+    fn lend<'a>(
+        &'a mut self,
+        out: &'a mut dyn Dispatch,
+        now: Instant,
+    ) -> (Viewers<'a>, &'a mut [Option<Hosted>], &'a mut Vec<usize>) {
         let viewers = Viewers {
             sessions: &mut self.sessions,
             dirty: &mut self.dirty,
             totals: &mut self.totals,
-            shed: self.shed,
+            relief: self.relief,
             outputs: &mut self.outputs,
             drained: &mut self.drained,
             said: &mut self.said,
             timers: &mut self.timers,
             epoch: self.epoch,
+            out,
+            woken: 0,
             now,
             last: false,
         };
@@ -335,8 +352,9 @@ impl Worker {
             return self.leave(key, Reason::StateMismatch, now);
         }
         // What it was sent meanwhile moved its deadline back: there is nothing to do yet.
-        let due = participant.media.as_ref().and_then(|media| media.deadline());
+        let due = participant.due();
         if due.is_none_or(|at| at <= now) {
+            participant.spared.woken();
             self.run(key, now, |media, out| media.handle_time(out, now));
         }
         self.set_timer(key, now);
@@ -363,33 +381,47 @@ impl Worker {
     }
 
     /// Settles what the last inputs touched: what rooms have to say, then each touched session
-    /// once. Sending can touch others again, hence rounds.
-    pub(super) fn settle(&mut self, now: Instant) {
+    /// once. Sending can touch others again, hence rounds. Time passes while it is sent.
+    pub(super) fn settle(&mut self, out: &mut dyn Dispatch, now: Instant) {
+        let mut now = now.max(self.told);
         for _ in 0..ROUNDS {
-            self.pass(now);
+            now = self.pass(out, now);
             if self.dirty.is_empty() && self.touched_rooms.is_empty() {
-                return;
+                break;
             }
             for at in mem::take(&mut self.touched_rooms) {
                 self.settle_room(at, now);
             }
-            let mut dirty = mem::take(&mut self.dirty);
-            for key in dirty.drain(..) {
-                if let Some(participant) = self.sessions.get_mut(key) {
-                    if !mem::take(&mut participant.dirty) {
-                        continue;
-                    }
-                    if participant.media.is_none() && participant.nid > 0 {
-                        self.leave(key, Reason::MediaFailed, now);
-                        continue;
-                    }
+            now = self.wake_dirty(out, now);
+        }
+        self.told = now;
+    }
+
+    /// Wakes all sessions that were touched; what time it is then.
+    fn wake_dirty(&mut self, out: &mut dyn Dispatch, mut now: Instant) -> Instant {
+        let mut dirty = mem::take(&mut self.dirty);
+        let mut woken = 0;
+        for key in dirty.drain(..) {
+            if let Some(participant) = self.sessions.get_mut(key) {
+                if !mem::take(&mut participant.dirty) {
+                    continue;
                 }
-                self.run(key, now, |media, out| media.handle_time(out, now));
+                participant.spared.woken();
+                if participant.media.is_none() && participant.nid > 0 {
+                    self.leave(key, Reason::MediaFailed, now);
+                    continue;
+                }
             }
-            if self.dirty.is_empty() {
-                self.dirty = dirty;
+            self.run(key, now, |media, out| media.handle_time(out, now));
+            woken += 1;
+            if woken % TOGETHER == 0 {
+                now = out.dispatch(&mut self.drained.transmits, now);
             }
         }
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+        now
     }
 
     /// Takes everything that a room has to say, and notes when it wants to be woken.

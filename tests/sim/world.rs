@@ -377,6 +377,12 @@ impl World {
         self.behind.remove(&self.members[&n].peer.address);
     }
 
+    /// How many datagrams the link before a member carried or dropped.
+    pub fn passed(&self, n: usize) -> u64 {
+        let link = &self.links[self.behind[&self.members[&n].peer.address]];
+        link.passed + link.dropped
+    }
+
     /// When a datagram has passed the link before its receiver; `None` if it was dropped there.
     fn pass_link(&mut self, to: SocketAddr, bytes: usize) -> Option<Instant> {
         let now = self.now;

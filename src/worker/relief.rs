@@ -1,0 +1,105 @@
+//! What a worker leaves out while it cannot keep up, so that what it delivers stays the most that it
+//! can: first what nobody misses, then pictures, never sound.
+
+use std::time::{Duration, Instant};
+
+use super::sessions::Participant;
+use crate::units::Share;
+
+/// Sound for a viewer that is spared video waits so long for the next packet of it at most, which
+/// comes after 20 ms as a rule: a wake of an engine costs more than what it sends.
+const PAIR: Duration = Duration::from_millis(30);
+
+/// How often such a viewer's feedback on when packets arrived is read: often enough to know what it
+/// loses. It serves to find out what more could be sent.
+const FEEDBACK: Duration = Duration::from_millis(200);
+
+/// What is left out, as shares of the viewers. `video` is a part of `probes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relief {
+    /// Nothing better is looked for, neither by padding nor by probes, and what waits to be sent
+    /// is taken to wait for the worker and not for the viewer's network.
+    pub probes: Share,
+    /// No video is sent, sound leaves two packets at a time, and most feedback is not read.
+    pub video: Share,
+}
+
+impl Relief {
+    /// Nothing is left out.
+    pub const NONE: Self = Self { probes: Share::NONE, video: Share::NONE };
+}
+
+/// What a viewer that is spared video has put off.
+#[derive(Debug, Default)]
+pub(super) struct Spared {
+    /// Since when a packet of sound waits for the next one.
+    sound: Option<Instant>,
+    /// When feedback was last read.
+    feedback: Option<Instant>,
+}
+
+impl Spared {
+    /// Whether sound that was just written waits for the next packet of it.
+    pub fn lets_sound_wait(&mut self, now: Instant) -> bool {
+        self.sound = match self.sound {
+            None => Some(now),
+            Some(_) => None,
+        };
+        self.sound.is_some()
+    }
+
+    /// Until when sound waits.
+    pub fn sound_due(&self) -> Option<Instant> {
+        self.sound.map(|since| since + PAIR)
+    }
+
+    /// All that was written leaves; whether sound waited.
+    pub fn woken(&mut self) -> bool {
+        self.sound.take().is_some()
+    }
+
+    /// Whether feedback that came goes unread.
+    pub fn skips_feedback(&mut self, now: Instant) -> bool {
+        let skips = self.feedback.is_some_and(|at| now < at + FEEDBACK);
+        if !skips {
+            self.feedback = Some(now);
+        }
+        skips
+    }
+}
+
+impl Participant {
+    /// When it is to be woken.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let media = self.media.as_ref()?;
+        [media.deadline(), self.spared.sound_due()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_leaves_in_pairs_and_alone_when_nothing_follows() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let mut spared = Spared::default();
+        assert!(spared.lets_sound_wait(at(0)));
+        assert_eq!(spared.sound_due(), Some(at(30)));
+        assert!(!spared.lets_sound_wait(at(20)));
+        assert_eq!(spared.sound_due(), None);
+        assert!(spared.lets_sound_wait(at(40)));
+        spared.woken();
+        assert_eq!(spared.sound_due(), None);
+    }
+
+    #[test]
+    fn feedback_is_read_five_times_a_second() {
+        let t = crate::test_clock();
+        let mut spared = Spared::default();
+        let read = (0..1_000u64).step_by(50);
+        let read = read.filter(|ms| !spared.skips_feedback(t + Duration::from_millis(*ms)));
+        assert_eq!(read.collect::<Vec<_>>(), [0, 200, 400, 600, 800]);
+    }
+}

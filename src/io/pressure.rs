@@ -24,12 +24,13 @@ const OWN: f64 = 0.6;
 /// left out from the first on.
 const SUSTAINED: u32 = 2;
 
-/// A tick that took so long makes what viewers' estimators see worthless: packets seem to wait in the network.
+/// A tick that took so long makes what viewers' estimators see worthless: packets seem to wait in the
+/// network.
 const LATE: Duration = Duration::from_millis(30);
 
-/// What was shed comes back where the load with it would stay below this, half of it at a time, after each
-/// [`CALM`]; and once all video is back, the probes in eighths,
-/// since all at once they would be the next overload, but for a thread that has half its time left.
+/// Video comes back where the load with it would stay below this, half of that at a time, after each
+/// [`CALM`]; and once all of it is back, the probes in eighths: all at once they would be the next
+/// overload, unless the thread has half of its time left.
 const ROOM: f64 = 0.92;
 const HALF: f64 = 0.5;
 const CALM: Duration = Duration::from_millis(500);
@@ -72,6 +73,11 @@ impl Pressure {
             hold: Duration::ZERO,
             relief: Relief::NONE,
         }
+    }
+
+    /// What is left out at present.
+    pub fn relief(&self) -> Relief {
+        self.relief
     }
 
     /// How long packets may gather, counted from the beginning of the tick before.

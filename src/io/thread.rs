@@ -141,9 +141,15 @@ impl MediaThread {
         self.shell.relays.flush(self.worker.id(), &self.neighbours, &mut self.shell.drops);
         let ended = self.write(arrived);
         self.shell.ended = Some(ended);
+        let before = self.shell.pressure.relief().video;
         if let Some(relief) = self.shell.pressure.ticked(now, ended, cpu_time) {
+            let worker = self.worker.id();
             let (probes, video) = (relief.probes.as_f64(), relief.video.as_f64());
-            tracing::warn!(worker = %self.worker.id(), probes, video, "a media thread sheds work");
+            match relief.video == before {
+                // A long tick is enough for that, on a machine that slept for one.
+                true => tracing::debug!(%worker, probes, "a media thread sheds probes"),
+                false => tracing::warn!(%worker, probes, video, "a media thread sheds video"),
+            }
             self.worker.handle(Input::Relief(relief), now);
         }
         if self.shell.reported.is_none_or(|at| now.saturating_duration_since(at) >= HEARTBEAT) {

@@ -408,6 +408,7 @@ impl Worker {
                 }
                 participant.spared.woken();
                 if participant.media.is_none() && participant.nid > 0 {
+                    tracing::error!(?key, "the engine of a session failed; the session ends");
                     self.leave(key, Reason::MediaFailed, now);
                     continue;
                 }

@@ -25,8 +25,9 @@ const OWN: f64 = 0.6;
 const SUSTAINED: u32 = 2;
 
 /// A tick that took so long makes what viewers' estimators see worthless: packets seem to wait in the
-/// network.
+/// network. They see it for some time after.
 const LATE: Duration = Duration::from_millis(30);
+const SEEN: Duration = Duration::from_secs(2);
 
 /// Video comes back where the load with it would stay below this, half of that at a time, after each
 /// [`CALM`]; and once all of it is back, the probes in eighths: all at once they would be the next
@@ -54,6 +55,8 @@ pub(super) struct Pressure {
     /// Windows without rest in a row.
     full: u32,
     calm: Instant,
+    /// When probes were last taken to be worthless.
+    late: Instant,
     /// The highest load of a window since then.
     peak: f64,
     hold: Duration,
@@ -69,6 +72,7 @@ impl Pressure {
             longest: Duration::ZERO,
             full: 0,
             calm: now,
+            late: now,
             peak: 0.0,
             hold: Duration::ZERO,
             relief: Relief::NONE,
@@ -123,6 +127,9 @@ impl Pressure {
         }
         let late = self.full > 0 || longest >= LATE;
         let probes = if late { Share::WHOLE } else { probes };
+        if late {
+            self.late = now;
+        }
         if self.full >= SUSTAINED {
             // Each step is given time to show.
             self.full = 0;
@@ -140,7 +147,7 @@ impl Pressure {
         self.calm = now;
         let peak = std::mem::replace(&mut self.peak, 0.0);
         match video {
-            Share::NONE if late => Relief { probes, video },
+            Share::NONE if now < self.late + SEEN => Relief { probes, video },
             Share::NONE if peak < HALF => Relief::NONE,
             Share::NONE => Relief { probes: probes.less(PROBES), video },
             _ => Relief { probes, video: video.less(steps_back(peak, video)) },
@@ -238,7 +245,7 @@ mod tests {
         thread.work((30, 100, 11), 1.0);
         assert_eq!(shed(&thread), Share::NONE, "half of the room is more than that");
         assert_eq!(thread.pressure.relief.probes, Share::WHOLE, "ticks are as long as they were");
-        thread.work((8, 10, 60), 1.0);
+        thread.work((8, 10, 250), 1.0);
         assert_eq!(thread.pressure.relief.probes, Share::WHOLE.less(PROBES));
         thread.work((4, 10, 110), 1.0);
         assert_eq!(thread.pressure.relief, Relief::NONE, "half of the time is left");

@@ -349,7 +349,9 @@ impl Pace {
         if self.strained.is_some() {
             return self.probing.nothing();
         }
-        if let Some(before) = self.relieved.take().filter(|before| says < *before) {
+        // Less than that is how an estimate moves anyway, and to begin anew costs probes.
+        let fell = |before: &u64| says < before - before / 4;
+        if let Some(before) = self.relieved.take().filter(fell) {
             return Some(self.probing.anew(before, now));
         }
         let full = self.trip.stays_longer(now);

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::guard::{Failed, guarded};
 use super::relief::Relief;
 use super::report::Totals;
-use super::sessions::{Participant, Sessions};
-use super::timers::{Timers, coarse};
+use super::sessions::Sessions;
+use super::timers::Timers;
 use super::{Dispatch, Output};
 use crate::counts::DropReason;
 use crate::forward::layers::Summary;
@@ -120,24 +120,6 @@ impl Viewers<'_> {
         {
             viewer.dirty = true;
             self.dirty.push(to);
-        }
-    }
-}
-
-impl Participant {
-    /// Puts its next deadline into the timers, unless an earlier one stands there.
-    pub(super) fn set_timer(
-        &mut self,
-        key: MemberKey,
-        timers: &mut Timers<MemberKey>,
-        epoch: Instant,
-        now: Instant,
-    ) {
-        let Some(at) = [self.due(), self.connect_by].into_iter().flatten().min() else { return };
-        let at = coarse(at, now, epoch);
-        if self.timer.is_none_or(|known| at < known) {
-            self.timer = Some(at);
-            timers.set(key, at);
         }
     }
 }

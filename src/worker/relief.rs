@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::sessions::Participant;
 use crate::units::Share;
 
 /// Sound for a viewer that is spared video waits so long for the next packet of it at most, which
@@ -41,11 +40,9 @@ pub(super) struct Spared {
 impl Spared {
     /// Whether sound that was just written waits for the next packet of it.
     pub fn lets_sound_wait(&mut self, now: Instant) -> bool {
-        self.sound = match self.sound {
-            None => Some(now),
-            Some(_) => None,
-        };
-        self.sound.is_some()
+        let first = self.sound.take().is_none();
+        self.sound = first.then_some(now);
+        first
     }
 
     /// Until when sound waits.
@@ -65,14 +62,6 @@ impl Spared {
             self.feedback = Some(now);
         }
         skips
-    }
-}
-
-impl Participant {
-    /// When it is to be woken.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let media = self.media.as_ref()?;
-        [media.deadline(), self.spared.sound_due()].into_iter().flatten().min()
     }
 }
 

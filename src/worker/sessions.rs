@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::command::SdpAnswer;
 use super::demux::Sources;
 use super::relief::Spared;
+use super::timers::{Timers, coarse};
 use crate::ids::{Identity, SessionId, TrackId};
 use crate::room::{MemberKey, TrackSlot};
 use crate::session::Session;
@@ -40,6 +41,30 @@ pub struct Participant {
     pub(super) spared: Spared,
     /// What it wants to be woken at, as the timers know it.
     pub timer: Option<Instant>,
+}
+
+impl Participant {
+    /// Puts its next deadline into the timers, unless an earlier one stands there.
+    pub(super) fn set_timer(
+        &mut self,
+        key: MemberKey,
+        timers: &mut Timers<MemberKey>,
+        epoch: Instant,
+        now: Instant,
+    ) {
+        let Some(at) = [self.due(), self.connect_by].into_iter().flatten().min() else { return };
+        let at = coarse(at, now, epoch);
+        if self.timer.is_none_or(|known| at < known) {
+            self.timer = Some(at);
+            timers.set(key, at);
+        }
+    }
+
+    /// When it is to be woken.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let media = self.media.as_ref()?;
+        [media.deadline(), self.spared.sound_due()].into_iter().flatten().min()
+    }
 }
 
 #[derive(Debug, Default)]

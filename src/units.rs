@@ -19,7 +19,7 @@ pub fn rtp_since(later: u32, earlier: u32) -> i32 {
 }
 
 /// A share in steps of 1/32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u8);
 
 impl Share {

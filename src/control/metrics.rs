@@ -159,6 +159,11 @@ fn now(reports: &[Report]) -> Vec<MetricFamily> {
             reports.iter().map(|report| shed(report, report.relief.video)).collect(),
         ),
         gauges(
+            "fanlight_worker_shed_haste_ratio",
+            "Share of a worker's viewers whose sound waits for the next packet because it cannot keep up.",
+            reports.iter().map(|report| shed(report, report.relief.haste)).collect(),
+        ),
+        gauges(
             "fanlight_worker_shed_probes_ratio",
             "Share of a worker's viewers for which nothing better is looked for because it cannot keep up.",
             reports.iter().map(|report| shed(report, report.relief.probes)).collect(),

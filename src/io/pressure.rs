@@ -30,7 +30,7 @@ const LATE: Duration = Duration::from_millis(30);
 const SEEN: Duration = Duration::from_secs(2);
 
 /// Video comes back where the load with it would stay below this, half of that at a time, after each
-/// [`CALM`]; and once all of it is back, the probes in eighths: all at once they would be the next
+/// [`CALM`]; and once all of it is back, probes and haste in eighths: all at once they would be the next
 /// overload, unless the thread has half of its time left.
 const ROOM: f64 = 0.92;
 const HALF: f64 = 0.5;
@@ -118,7 +118,7 @@ impl Pressure {
     }
 
     fn decide(&mut self, load: f64, own: f64, longest: Duration, now: Instant) -> Relief {
-        let Relief { probes, video } = self.relief;
+        let Relief { probes, haste, video } = self.relief;
         self.full = if load >= FULL && own >= OWN { self.full + 1 } else { 0 };
         self.peak = self.peak.max(load);
         if load >= ROOM {
@@ -139,18 +139,21 @@ impl Pressure {
                 26..=60 => 3,
                 _ => 6,
             };
-            return Relief { probes, video: video.more(steps) };
+            return Relief { probes, haste: Share::WHOLE, video: video.more(steps) };
         }
         if now.saturating_duration_since(self.calm) < CALM {
-            return Relief { probes, video };
+            return Relief { probes, haste, video };
         }
         self.calm = now;
         let peak = std::mem::replace(&mut self.peak, 0.0);
         match video {
-            Share::NONE if now < self.late + SEEN => Relief { probes, video },
+            Share::NONE if now < self.late + SEEN => Relief { probes, haste, video },
             Share::NONE if peak < HALF => Relief::NONE,
-            Share::NONE => Relief { probes: probes.less(PROBES), video },
-            _ => Relief { probes, video: video.less(steps_back(peak, video)) },
+            Share::NONE => {
+                let probes = probes.less(PROBES);
+                Relief { probes, haste: haste.min(probes), video }
+            }
+            _ => Relief { probes, haste, video: video.less(steps_back(peak, video)) },
         }
     }
 }
@@ -215,10 +218,11 @@ mod tests {
     fn a_thread_without_rest_leaves_out_probes_and_then_video_the_more_the_further_it_is_behind() {
         let mut thread = Thread::new();
         thread.work((10, 10, 11), 1.0);
-        let probes = Relief { probes: Share::WHOLE, video: Share::NONE };
+        let probes = Relief { probes: Share::WHOLE, ..Relief::NONE };
         assert_eq!(thread.pressure.relief, probes, "a burst is no overload");
         thread.work((10, 10, 10), 1.0);
         assert_eq!(shed(&thread), Share::NONE.more(1));
+        assert_eq!(thread.pressure.relief.haste, Share::WHOLE, "for all, to keep more pictures");
         thread.work((10, 10, 20), 1.0);
         assert_eq!(shed(&thread), Share::NONE.more(2), "each step is given time to show");
         thread.work((200, 200, 2), 1.0);
@@ -246,7 +250,11 @@ mod tests {
         assert_eq!(shed(&thread), Share::NONE, "half of the room is more than that");
         assert_eq!(thread.pressure.relief.probes, Share::WHOLE, "ticks are as long as they were");
         thread.work((8, 10, 250), 1.0);
-        assert_eq!(thread.pressure.relief.probes, Share::WHOLE.less(PROBES));
+        let left = Share::WHOLE.less(PROBES);
+        assert_eq!(
+            thread.pressure.relief,
+            Relief { probes: left, haste: left, video: Share::NONE }
+        );
         thread.work((4, 10, 110), 1.0);
         assert_eq!(thread.pressure.relief, Relief::NONE, "half of the time is left");
     }

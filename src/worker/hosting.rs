@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::command::{Event, Join, SdpAnswer};
 use super::demux::Sources;
 use super::guard::guarded;
-use super::relief::Spared;
+use super::relief::PutOff;
 use super::sessions::Participant;
 use super::{Output, Worker};
 use crate::ids::{RoomName, SessionId, TrackId, WorkerId};
@@ -66,7 +66,7 @@ impl Worker {
             connect_by: Some(now + self.config.limits.media_path),
             heard: now,
             dirty: false,
-            spared: Spared::default(),
+            put_off: PutOff::default(),
             timer: None,
         });
         if let Some(Some(hosted)) = self.room_list.get_mut(at) {

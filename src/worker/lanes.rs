@@ -92,7 +92,7 @@ impl Viewers<'_> {
     fn wake(&mut self, to: MemberKey) {
         let Self { drained, now, .. } = self;
         let Some(viewer) = self.sessions.get_mut(to) else { return };
-        viewer.spared.woken();
+        viewer.put_off.woken();
         let Some(media) = viewer.media.as_mut() else { return };
         media.strain(self.relief.probes.holds(to.index));
         let woken = guarded(self.totals, || media.handle_time(drained, *now));
@@ -154,8 +154,8 @@ impl Watchers for Viewers<'_> {
             // The wake that follows finds the engine gone and ends the session.
             Err(Failed) => viewer.media = None,
         }
-        let spared = first.kind == Kind::Audio && self.relief.video.holds(to.index);
-        if spared && viewer.media.is_some() && viewer.spared.lets_sound_wait(self.now) {
+        let waits = first.kind == Kind::Audio && self.relief.haste.holds(to.index);
+        if waits && viewer.media.is_some() && viewer.put_off.lets_sound_wait(self.now) {
             viewer.set_timer(to, self.timers, self.epoch, self.now);
         } else if self.last && viewer.media.is_some() {
             self.wake(to);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::command::SdpAnswer;
 use super::demux::Sources;
-use super::relief::Spared;
+use super::relief::PutOff;
 use super::timers::{Timers, coarse};
 use crate::ids::{Identity, SessionId, TrackId};
 use crate::room::{MemberKey, TrackSlot};
@@ -37,8 +37,8 @@ pub struct Participant {
     pub heard: Instant,
     /// It has something to send.
     pub dirty: bool,
-    /// What is put off while it is spared video.
-    pub(super) spared: Spared,
+    /// What is put off while its worker cannot keep up.
+    pub(super) put_off: PutOff,
     /// What it wants to be woken at, as the timers know it.
     pub timer: Option<Instant>,
 }
@@ -63,7 +63,7 @@ impl Participant {
     /// When it is to be woken.
     pub(super) fn due(&self) -> Option<Instant> {
         let media = self.media.as_ref()?;
-        [media.deadline(), self.spared.sound_due()].into_iter().flatten().min()
+        [media.deadline(), self.put_off.sound_due()].into_iter().flatten().min()
     }
 }
 

@@ -157,12 +157,12 @@ impl Worker {
         let Some(participant) = self.sessions.get_mut(key) else { return };
         participant.heard = now;
         let Arrival { from, to, bytes, .. } = arrival;
-        let spared = class == Class::Rtcp && self.relief.video.holds(key.index);
-        if spared && is_arrival_feedback(bytes) && participant.spared.skips_feedback(now) {
+        let hasty = class != Class::Rtcp || !self.relief.haste.holds(key.index);
+        if !hasty && is_arrival_feedback(bytes) && participant.put_off.skips_feedback(now) {
             return self.totals.drops.count(DropReason::Shed);
         }
         let datagram = Datagram { from, to, class, bytes };
-        if participant.spared.woken() {
+        if participant.put_off.woken() {
             self.touch(key);
         }
         self.run(key, now, |media, out| media.handle_datagram(&datagram, out, now));
@@ -354,7 +354,7 @@ impl Worker {
         // What it was sent meanwhile moved its deadline back: there is nothing to do yet.
         let due = participant.due();
         if due.is_none_or(|at| at <= now) {
-            participant.spared.woken();
+            participant.put_off.woken();
             self.run(key, now, |media, out| media.handle_time(out, now));
         }
         self.set_timer(key, now);
@@ -406,7 +406,7 @@ impl Worker {
                 if !mem::take(&mut participant.dirty) {
                     continue;
                 }
-                participant.spared.woken();
+                participant.put_off.woken();
                 if participant.media.is_none() && participant.nid > 0 {
                     tracing::error!(?key, "the engine of a session failed; the session ends");
                     self.leave(key, Reason::MediaFailed, now);

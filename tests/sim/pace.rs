@@ -73,7 +73,11 @@ fn under_pressure_a_share_of_the_viewers_keeps_the_sound_and_loses_the_picture(w
     let now = world.now;
     for worker in &mut world.workers {
         worker.handle(
-            Input::Relief(Relief { probes: Share::WHOLE, video: Share::NONE.more(16) }),
+            Input::Relief(Relief {
+                probes: Share::WHOLE,
+                haste: Share::WHOLE,
+                video: Share::NONE.more(16),
+            }),
             now,
         );
     }
@@ -124,7 +128,7 @@ fn a_worker_that_cannot_keep_up_looks_for_nothing_better(workers: u8) {
     let relieve = |world: &mut World, probes| {
         let now = world.now;
         for worker in &mut world.workers {
-            worker.handle(Input::Relief(Relief { probes, video: Share::NONE }), now);
+            worker.handle(Input::Relief(Relief { probes, ..Relief::NONE }), now);
         }
     };
     relieve(&mut world, Share::WHOLE);

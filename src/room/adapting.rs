@@ -8,6 +8,7 @@ use super::catching_up::CaughtUp;
 use super::network::Network;
 use super::seating::{PINNED, Pair};
 use super::trial::Trial;
+use super::viewing::Seat;
 use super::{Member, MemberKey, Room, RoomEvent, Track};
 use crate::forward::layers::{Ladder, Rung, Target, bit};
 use crate::ids::TrackId;
@@ -15,6 +16,10 @@ use crate::model::{Bandwidth, Intent, Kind, Need};
 
 /// How often a viewer is looked at without need: rates change.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often one that neither publishes nor watches is looked at, all of them together: only its
+/// connection may have become worse.
+const SELDOM: Duration = Duration::from_secs(5);
 
 /// Those whose turn comes within this are looked at together: to find out whose turn it is takes a walk
 /// over all.
@@ -152,6 +157,11 @@ impl Member {
         *due = at.min(*due);
     }
 
+    /// It neither publishes nor watches.
+    fn is_idle(&self) -> bool {
+        self.tracks.is_empty() && self.seats.iter().all(Seat::is_free)
+    }
+
     /// The videos in its seats that are not silent.
     fn watched<'a>(&self, tracks: &'a [Option<Track>], now: Instant) -> Vec<Watched<'a>> {
         let mut all = Vec::new();
@@ -178,7 +188,7 @@ impl Member {
 
     /// What the sound in its seats takes, in bit/s.
     fn sound(&self, tracks: &[Option<Track>]) -> u64 {
-        let track = |seat: &super::viewing::Seat| {
+        let track = |seat: &Seat| {
             let slot = seat.half(Kind::Audio).slot()?;
             tracks.get(slot)?.as_ref().filter(|track| !track.is_silent() && !track.quiet)
         };
@@ -318,10 +328,17 @@ impl Room {
 
     /// Looks at those whose turn it is.
     pub(super) fn adapt(&mut self, now: Instant) {
+        let seldom = self.seldom.filter(|at| *at > now).unwrap_or(now + SELDOM);
+        self.seldom = Some(seldom);
         for at in 0..self.members.len() {
             let member = self.members.get(at).and_then(Option::as_ref);
             if member.and_then(|m| m.adapting.due).is_some_and(|due| due <= now) {
                 self.adapt_member(at, now);
+                if let Some(member) = self.members.get_mut(at).and_then(Option::as_mut)
+                    && member.is_idle()
+                {
+                    member.adapting.due = member.adapting.due.map(|_| seldom);
+                }
             }
         }
         let dues = self.members.iter().flatten().filter_map(|member| member.adapting.due);

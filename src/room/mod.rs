@@ -279,6 +279,8 @@ pub struct Room {
     floor: Floor,
     ask_at: Option<Instant>,
     adapt_at: Option<Instant>,
+    /// When those who neither publish nor watch are looked at.
+    seldom: Option<Instant>,
     upstream_at: Option<Instant>,
     empty_since: Option<Instant>,
 }
@@ -327,6 +329,7 @@ impl Room {
             floor: Floor::new(config.loudest),
             ask_at: None,
             adapt_at: None,
+            seldom: None,
             upstream_at: None,
             empty_since: None,
         }

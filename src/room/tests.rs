@@ -389,3 +389,26 @@ fn a_message_is_answered_though_the_worker_of_its_receivers_is_gone() {
     home.retry_messages(&mut here, Duration::from_secs(15), t);
     assert_eq!(here.queued[&key(1)].len(), 1);
 }
+
+#[test]
+fn those_who_neither_publish_nor_watch_are_looked_at_seldom_and_together() {
+    let t = crate::test_clock();
+    let after = |ms| t + Duration::from_millis(ms);
+    let mut lobby = room(HOME);
+    for n in 1..=3u32 {
+        let info = info(&format!("p{n}"), Vec::new());
+        let (session, key) = (SessionId(u64::from(n)), Some(key(n)));
+        lobby.admit(NewMember { session, at: HOME, key, info, lines: Vec::new() }, t);
+    }
+    for n in 1..=3u32 {
+        lobby.connected(key(n), after(u64::from(n) * 300));
+        lobby.handle_time(after(u64::from(n) * 300));
+    }
+    assert_eq!(lobby.deadline(), Some(after(5_300)), "all with the first of them");
+
+    let (_, mut annex) = two_copies(t);
+    assert!(annex.deadline().is_some_and(|at| at <= after(1_000)), "rates change for who watches");
+    let soon = after(1_000);
+    annex.handle_time(soon);
+    assert!(annex.deadline().is_some_and(|at| at <= after(2_000)));
+}

@@ -58,6 +58,11 @@ impl Half {
 }
 
 impl Seat {
+    /// Nobody sits here.
+    pub(super) fn is_free(&self) -> bool {
+        self.place.pair.is_none()
+    }
+
     fn new(first_seq: u16) -> Self {
         let half =
             |kind| Half { forwarder: Forwarder::new(kind, first_seq), track: None, pending: None };

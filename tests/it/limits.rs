@@ -103,6 +103,34 @@ async fn a_client_on_a_slow_line_lives_while_its_message_comes() {
 }
 
 #[tokio::test]
+async fn only_a_client_that_is_silent_is_asked_and_lives_if_it_answers() {
+    let mut config = config("asked");
+    config.doors.ping_every = Duration::from_secs(1);
+    config.doors.ping_timeout = Duration::from_secs(3);
+    let server = TestServer::with(config).await;
+    let (mut socket, _) = server.join("r", "n").await;
+    // Longer than it may be silent, in steps that are far shorter.
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..15 {
+        pace.tick().await;
+        let id = socket.send("ping", json!({ "ts": 1 })).await;
+        loop {
+            let frame = socket.frame().await;
+            assert!(!frame.is_ping(), "one that says that it is there is not asked");
+            let Ok(text) = frame.to_text() else { continue };
+            if text.contains("\"ok\"") && text.contains(&format!("\"id\":{id}")) {
+                break;
+            }
+        }
+    }
+    // Reading answers a ping; after three seconds it would be lost without that.
+    for _ in 0..3 {
+        while !socket.frame().await.is_ping() {}
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_falls_silent_is_lost() {
     let mut config = config("silence");
     config.doors.ping_timeout = Duration::from_millis(400);

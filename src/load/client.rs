@@ -108,6 +108,20 @@ impl Leg {
         })
     }
 
+    /// Drops the streams on which nothing is sent: the engine has one for every section, and reports on
+    /// each of them once a second, which no browser does.
+    fn hush(&mut self, sdp: &str) {
+        for mid in sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(Mid::from) {
+            if self.rtc.media(mid).is_none_or(|media| media.direction().is_sending()) {
+                continue;
+            }
+            let mut api = self.rtc.direct_api();
+            if let Some(ssrc) = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc()) {
+                api.remove_stream_tx(ssrc);
+            }
+        }
+    }
+
     /// Takes everything out of the engine; the contract before anything is waited for.
     fn drain(&mut self, mut show: impl FnMut(Event)) {
         self.rtp_length = 0;
@@ -231,6 +245,7 @@ impl Client {
         if let (Some(pending), Some(Some(leg))) = (self.pending.take(), self.legs.first_mut()) {
             let taken = leg.rtc.sdp_api().accept_answer(pending, answer);
             taken.map_err(|e| format!("bad answer: {e}"))?;
+            leg.hush(&text);
         }
         self.grow(self.wanted)
     }
@@ -258,6 +273,7 @@ impl Client {
         let offer = SdpOffer::from_sdp_string(&text).map_err(|e| format!("bad offer: {e}"))?;
         let answer = taken.rtc.sdp_api().accept_offer(offer);
         let answer = answer.map_err(|e| format!("bad offer: {e}"))?;
+        taken.hush(&text);
         self.ask(Ask::Answer { leg, sdp: answer.to_sdp_string() })
     }
 

@@ -24,7 +24,7 @@ use super::tls;
 const SEATS: usize = 4;
 
 /// How often the server hears that the client is there; it gives up after 8 s of silence.
-const PING: Duration = Duration::from_secs(4);
+const PING: Duration = Duration::from_secs(5);
 
 /// How long connecting, and the answer to a hello, may take.
 const PATIENCE: Duration = Duration::from_secs(10);

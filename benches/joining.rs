@@ -1,4 +1,5 @@
-//! Answering a first offer, and reading what a client says.
+//! Answering a first offer, what the engine alone takes for somebody who joins, and reading what a
+//! client says.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 
@@ -7,6 +8,7 @@ mod support;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use fanlight::control::envelope::Envelope;
 use support::Scene;
+use support::floor::join;
 use support::peer::{Peer, Wishes};
 
 fn answer(criterion: &mut Criterion) {
@@ -27,6 +29,18 @@ fn answer(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn engine(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine");
+    let provider = str0m::crypto::from_feature_flags();
+    let certificate = provider.dtls_provider.generate_certificate().unwrap();
+    for pairs in [2usize, 4] {
+        group.bench_function(BenchmarkId::new("joins, pairs", pairs), |bencher| {
+            bencher.iter_custom(|rounds| (0..rounds).map(|_| join(&certificate, pairs)).sum());
+        });
+    }
+    group.finish();
+}
+
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     let fixture = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -42,5 +56,5 @@ fn parse(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, answer, parse);
+criterion_group!(benches, answer, engine, parse);
 criterion_main!(benches);

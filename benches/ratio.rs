@@ -1,5 +1,11 @@
 //! What a worker adds to the engine, as ratios: rounds of both take turns in one process, so that
-//! a machine that others use too slows both. Prints a table; takes a minute.
+//! a machine that others use too slows both. Prints a table; takes some minutes.
+//!
+//! ```text
+//! cargo bench --bench ratio              # broadcasts to 10, 50, 200 and 400, two workers, meetings of 10 and 3
+//! cargo bench --bench ratio -- 50        # one broadcast, and two workers
+//! cargo bench --bench ratio -- meeting   # meetings of 10 and 3
+//! ```
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
@@ -11,6 +17,7 @@ use std::time::Duration;
 
 use support::Scene;
 use support::floor::Floor;
+use support::meeting::{Cost, Table};
 
 /// Rounds of each, taking turns.
 const ROUNDS: usize = 9;
@@ -103,11 +110,33 @@ fn cores() {
     row("  one", one.iter().map(|rate| rate / 1_000.0).collect(), "thousand/s");
 }
 
+/// All that a meeting costs the server but system calls: the worker, and its engines alone.
+fn meeting(people: usize) {
+    let (mut table, mut scene) = (Table::new(people), Scene::meeting(people));
+    let rounds = (0..ROUNDS).map(|_| (table.meet(990), scene.meet(990))).collect::<Vec<_>>();
+    let (engines, worker) = rounds[ROUNDS - 1];
+    println!("meeting of {people}, {} and {} packets a second", engines.packets, worker.packets);
+    let all = |of: fn(&(Cost, Cost)) -> f64| rounds.iter().map(of).collect::<Vec<f64>>();
+    row("  worker / engines", all(|(engines, worker)| worker.each() / engines.each()), "");
+    row("  engines", all(|(engines, _)| engines.each()), "µs");
+    row("  worker", all(|(_, worker)| worker.each()), "µs");
+}
+
 fn main() {
-    let wanted: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let wanted = if wanted.is_empty() { vec![10, 50, 200, 400] } else { wanted };
-    for viewers in wanted {
-        compare(viewers, true);
+    let words = || std::env::args().skip(1).filter(|word| !word.starts_with('-'));
+    let wanted: Vec<usize> = words().filter_map(|word| word.parse().ok()).collect();
+    let meetings = words().any(|word| word == "meeting");
+    let wanted = match wanted.is_empty() && !meetings {
+        true => vec![10, 50, 200, 400],
+        false => wanted,
+    };
+    for viewers in &wanted {
+        compare(*viewers, true);
     }
-    cores();
+    if !wanted.is_empty() {
+        cores();
+    }
+    if meetings || words().next().is_none() {
+        [10, 3].into_iter().for_each(meeting);
+    }
 }

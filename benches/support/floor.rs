@@ -4,30 +4,39 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::config::DtlsCert;
-use str0m::media::{MediaKind, Mid};
+use str0m::format::PayloadParams;
+use str0m::media::{MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, bwe::Bitrate};
 
 use super::peer::{Peer, Wishes};
-use super::{PAYLOAD, address};
+use super::{PAYLOAD, SERVER, address};
 
 /// Where the estimate of a viewer's bandwidth begins.
 const START: Bitrate = Bitrate::mbps(2);
 
-struct Side {
-    rtc: Rtc,
-    deadline: Instant,
-    out: Vec<(SocketAddr, Vec<u8>)>,
-    packets: Vec<RtpPacket>,
-    /// Packets that were written and have not come out.
+/// One engine of the server's side, with nothing around it.
+pub(super) struct Side {
+    pub(super) rtc: Rtc,
+    pub(super) deadline: Instant,
+    pub(super) out: Vec<(SocketAddr, Vec<u8>)>,
+    pub(super) packets: Vec<RtpPacket>,
+    /// Packets that were written and have not come out, if it paces.
     queued: usize,
+    bwe: bool,
+}
+
+/// A stream to a client.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    ssrc: Ssrc,
+    pt: Pt,
 }
 
 struct Viewer {
     side: Side,
-    ssrc: Ssrc,
-    pt: str0m::media::Pt,
+    line: Line,
 }
 
 /// One publisher's engine, and one for each viewer, on the server's side.
@@ -36,12 +45,10 @@ pub struct Floor {
     publisher: Side,
     viewers: Vec<Viewer>,
     now: Instant,
-    server: SocketAddr,
-    bwe: bool,
 }
 
 impl Side {
-    fn new(certificate: &DtlsCert, bwe: bool, server: SocketAddr, now: Instant) -> Self {
+    fn new(certificate: &DtlsCert, bwe: Option<Bitrate>, now: Instant) -> Self {
         // As `session/negotiate.rs` has it.
         let mut extensions = ExtensionMap::empty();
         extensions.set(1, Extension::AudioLevel);
@@ -63,21 +70,84 @@ impl Side {
             .set_rtcp_report_interval_audio(Duration::from_secs(1))
             .set_send_buffer_video(384);
         config.codec_config().add_h264(108.into(), Some(109.into()), true, 0x42_e0_1f);
-        if bwe {
-            config = config.enable_bwe(Some(START));
+        if bwe.is_some() {
+            config = config.enable_bwe(bwe);
         }
         let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(server, "udp").unwrap());
-        Self { rtc, deadline: now, out: Vec::new(), packets: Vec::new(), queued: 0 }
+        rtc.add_local_candidate(Candidate::host(SERVER, "udp").unwrap());
+        Self {
+            rtc,
+            deadline: now,
+            out: Vec::new(),
+            packets: Vec::new(),
+            queued: 0,
+            bwe: bwe.is_some(),
+        }
     }
 
-    fn receive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
+    /// The n-th client, and the engine that answered its offer.
+    pub(super) fn answer(
+        certificate: &DtlsCert,
+        bwe: Option<Bitrate>,
+        n: usize,
+        wishes: Wishes,
+        now: Instant,
+    ) -> (Peer, Self) {
+        let mut peer = Peer::new(address(n), now);
+        peer.payload = PAYLOAD;
+        let (_, sdp, _) = peer.offer(wishes);
+        let mut side = Self::new(certificate, bwe, now);
+        let offer = str0m::change::SdpOffer::from_sdp_string(&sdp).unwrap();
+        let answer = side.rtc.sdp_api().accept_offer(offer).unwrap();
+        peer.accept(&answer.to_sdp_string());
+        (peer, side)
+    }
+
+    /// The stream of an m-line on which the client receives.
+    pub(super) fn line(&mut self, mid: Mid) -> Line {
+        let ssrc = self.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
+        let usable = self.rtc.media(mid).unwrap().remote_pts();
+        let mut known = self.rtc.codec_config().params().iter().map(PayloadParams::pt);
+        let pt = known.find(|pt| usable.contains(pt)).unwrap();
+        Line { ssrc, pt }
+    }
+
+    /// Makes an m-line like a seat that nobody has used yet.
+    pub(super) fn unused(&mut self, mid: Mid) -> Option<Line> {
+        let Line { ssrc, .. } = self.line(mid);
+        self.rtc.direct_api().remove_stream_tx(ssrc);
+        None
+    }
+
+    /// Queues packets on a stream; they leave with the next wake.
+    pub(super) fn write<'a>(
+        &mut self,
+        line: Line,
+        nackable: bool,
+        packets: impl Iterator<Item = &'a RtpPacket>,
+    ) {
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx(&line.ssrc).unwrap();
+        for packet in packets {
+            let write = RtpWrite::new(
+                line.pt,
+                packet.seq_no,
+                packet.header.timestamp,
+                packet.timestamp,
+                packet.payload.clone(),
+            );
+            stream.write_rtp(write.marker(packet.header.marker).nackable(nackable));
+            self.queued += usize::from(self.bwe);
+        }
+    }
+
+    pub(super) fn receive(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], now: Instant) {
         let receive = Receive::new(Protocol::Udp, from, to, bytes).unwrap();
         let _ = self.rtc.handle_input(Input::Receive(now, receive));
         self.drain(now);
     }
 
-    fn wake(&mut self, now: Instant) {
+    pub(super) fn wake(&mut self, now: Instant) {
         let _ = self.rtc.handle_input(Input::Timeout(now));
         self.drain(now);
     }
@@ -105,48 +175,60 @@ impl Side {
     }
 }
 
+/// One client that watches joins; how long the server's engine took for it: its making, the answer to
+/// the offer, and all until the media path stands.
+pub fn join(certificate: &DtlsCert, pairs: usize) -> Duration {
+    let mut now = super::clock();
+    let mut peer = Peer::new(address(0), now);
+    let (_, sdp, _) = peer.offer(Wishes { audio: false, video: false, seats: pairs, data: false });
+    let began = super::clock();
+    let mut side = Side::new(certificate, Some(START), now);
+    let offer = str0m::change::SdpOffer::from_sdp_string(&sdp).unwrap();
+    let answer = side.rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+    let mut took = began.elapsed();
+    peer.accept(&answer);
+    while !(peer.connected && side.rtc.is_connected()) {
+        now += Duration::from_millis(5);
+        peer.handle_time(now);
+        let began = super::clock();
+        for (_, bytes) in peer.out.drain(..) {
+            side.receive(peer.address, SERVER, &bytes, now);
+        }
+        if side.deadline <= now {
+            side.wake(now);
+        }
+        took += began.elapsed();
+        for (_, bytes) in side.out.drain(..) {
+            peer.handle_datagram(SERVER, &bytes, now);
+        }
+    }
+    took
+}
+
 impl Floor {
     /// Everybody connected and the streams running.
     #[expect(clippy::disallowed_methods, reason = "a virtual clock begins somewhere")]
     pub fn new(viewers: usize, bwe: bool) -> Self {
         let provider = str0m::crypto::from_feature_flags();
         let certificate = provider.dtls_provider.generate_certificate().unwrap();
-        let (now, server) = (Instant::now(), SocketAddr::from(([10, 0, 0, 1], 8443)));
+        let now = Instant::now();
         let wishes = |seats| Wishes { audio: seats == 0, video: seats == 0, seats, data: false };
-        let open = |n: usize, wishes: Wishes| {
-            let mut peer = Peer::new(address(n), now);
-            peer.payload = PAYLOAD;
-            let (_, sdp, _) = peer.offer(wishes);
-            let mut side = Side::new(&certificate, bwe, server, now);
-            let offer = str0m::change::SdpOffer::from_sdp_string(&sdp).unwrap();
-            let answer = side.rtc.sdp_api().accept_offer(offer).unwrap();
-            peer.accept(&answer.to_sdp_string());
-            (peer, side)
-        };
+        let bwe = bwe.then_some(START);
+        let open = |n, wishes| Side::answer(&certificate, bwe, n, wishes, now);
         let (peer, publisher) = open(0, wishes(0));
-        let mut floor =
-            Self { peers: vec![peer], publisher, viewers: Vec::new(), now, server, bwe };
+        let mut floor = Self { peers: vec![peer], publisher, viewers: Vec::new(), now };
         for n in 1..=viewers {
             let (peer, mut side) = open(n, wishes(1));
-            let lines: Vec<(Mid, MediaKind)> = peer.mids.clone();
             let mut video = None;
-            for (mid, kind) in lines {
-                let stream = side.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
+            for (mid, kind) in peer.mids.clone() {
                 match kind {
-                    // Like a seat that nobody has used yet.
-                    MediaKind::Audio => {
-                        side.rtc.direct_api().remove_stream_tx(stream);
-                    }
-                    MediaKind::Video => video = Some((stream, mid)),
+                    MediaKind::Audio => drop(side.unused(mid)),
+                    MediaKind::Video => video = Some(side.line(mid)),
                 }
             }
-            let (ssrc, mid) = video.unwrap();
-            let usable = side.rtc.media(mid).unwrap().remote_pts().to_vec();
-            let params = side.rtc.codec_config().params().to_vec();
-            let pt = params.iter().map(str0m::format::PayloadParams::pt);
-            let pt = pt.into_iter().find(|pt| usable.contains(pt)).unwrap();
+            let line = video.unwrap();
             floor.peers.push(peer);
-            floor.viewers.push(Viewer { side, ssrc, pt });
+            floor.viewers.push(Viewer { side, line });
         }
         for _ in 0..400 {
             floor.settle(Duration::from_millis(5));
@@ -163,7 +245,7 @@ impl Floor {
         let before: usize = self.viewers.iter().map(|viewer| viewer.side.out.len()).sum();
         let began = super::clock();
         for (_, bytes) in &frame {
-            self.publisher.receive(address(0), self.server, bytes, self.now);
+            self.publisher.receive(address(0), SERVER, bytes, self.now);
             if !together {
                 self.forward();
             }
@@ -179,20 +261,8 @@ impl Floor {
         if packets.is_empty() {
             return;
         }
-        for Viewer { side, ssrc, pt } in &mut self.viewers {
-            let mut api = side.rtc.direct_api();
-            let stream = api.stream_tx(ssrc).unwrap();
-            for packet in packets.iter().filter(|packet| packet.payload.len() > 200) {
-                let write = RtpWrite::new(
-                    *pt,
-                    packet.seq_no,
-                    packet.header.timestamp,
-                    packet.timestamp,
-                    packet.payload.clone(),
-                );
-                stream.write_rtp(write.marker(packet.header.marker).nackable(true));
-                side.queued += usize::from(self.bwe);
-            }
+        for Viewer { side, line } in &mut self.viewers {
+            side.write(*line, true, packets.iter().filter(|packet| packet.payload.len() > 200));
             side.wake(self.now);
         }
     }
@@ -208,12 +278,12 @@ impl Floor {
                 side.wake(now);
             }
             for (_, bytes) in std::mem::take(&mut side.out) {
-                peer.handle_datagram(self.server, &bytes, now);
+                peer.handle_datagram(SERVER, &bytes, now);
             }
             peer.handle_time(now);
             peer.received.clear();
             for (_, bytes) in std::mem::take(&mut peer.out) {
-                side.receive(peer.address, self.server, &bytes, now);
+                side.receive(peer.address, SERVER, &bytes, now);
             }
         }
     }

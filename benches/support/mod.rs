@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fanlight::config::MediaLimits;
@@ -17,12 +17,16 @@ use peer::{Peer, Wishes};
 #[path = "../../tests/support/camera.rs"]
 pub mod camera;
 pub mod floor;
+pub mod meeting;
 #[path = "../../tests/support/peer.rs"]
 pub mod peer;
 pub mod spread;
 
 /// Bytes of a video packet's payload: the datagram is 1,200 then.
 pub const PAYLOAD: usize = 1_160;
+
+/// Where the server is reached.
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8443);
 
 /// The address of the n-th client.
 pub fn address(n: usize) -> SocketAddr {
@@ -40,7 +44,6 @@ pub struct Scene {
     pub peers: Vec<Peer>,
     pub now: Instant,
     engine: Engine,
-    server: SocketAddr,
     outputs: Vec<Output>,
     transmits: Vec<VecDeque<Transmit>>,
     spare: Vec<VecDeque<Transmit>>,
@@ -70,7 +73,6 @@ impl Scene {
             peers: Vec::new(),
             now,
             engine: Engine::new().unwrap(),
-            server: SocketAddr::from(([10, 0, 0, 1], 8443)),
             outputs: Vec::new(),
             transmits: Vec::new(),
             spare: Vec::new(),
@@ -103,7 +105,7 @@ impl Scene {
             ufrag_prefix: ufrag_prefix(WorkerId(0)),
             ufrag_rest: format!("user{n:04}"),
             password: "0123456789abcdef01234567".to_owned(),
-            local: vec![self.server],
+            local: vec![SERVER],
             outside: Vec::new(),
             data_bytes: 64 * 1024,
         };
@@ -193,7 +195,7 @@ impl Scene {
     pub fn frame(&mut self, packets: usize, together: bool) -> (Duration, usize) {
         self.peers[0].send(1, 1, packets, self.now);
         let frame = std::mem::take(&mut self.peers[0].out);
-        let (from, to, now) = (self.peers[0].address, self.server, self.now);
+        let (from, to, now) = (self.peers[0].address, SERVER, self.now);
         let began = clock();
         for (_, bytes) in &frame {
             self.worker.handle(Input::Datagram { from, to, bytes, handed_over: false }, now);
@@ -227,14 +229,19 @@ impl Scene {
     }
 
     fn pass_time(&mut self, time: Duration) {
+        self.deliver();
+        self.now += time;
+        self.answer();
+    }
+
+    /// Gives clients what the worker sent.
+    fn deliver(&mut self) {
         let outputs = std::mem::take(&mut self.outputs).into_iter();
         outputs.for_each(|output| self.carry(output));
         for mut transmits in std::mem::take(&mut self.transmits) {
             transmits.drain(..).for_each(|transmit| self.carry(Output::Transmit(transmit)));
             self.spare.push(transmits);
         }
-        self.now += time;
-        self.answer();
     }
 
     /// The datagrams of one video packet of the publisher.
@@ -246,7 +253,7 @@ impl Scene {
 
     /// One datagram of the publisher through the worker; how many datagrams came out.
     pub fn pass(&mut self, bytes: &[u8]) -> usize {
-        let (from, to) = (self.peers[0].address, self.server);
+        let (from, to) = (self.peers[0].address, SERVER);
         self.worker.handle(Input::Datagram { from, to, bytes, handed_over: false }, self.now);
         let mut count = 0;
         while let Some(output) = self.worker.poll(self.now) {

@@ -25,15 +25,16 @@ const ROUNDS: usize = 9;
 /// Time between two frames of eight packets: 1.4 Mbit/s, which the estimate carries from the start.
 const GAP: Duration = Duration::from_micros(53_333);
 
-/// Nanoseconds per forwarded packet in one round.
-fn round(frames: usize, mut frame: impl FnMut() -> (Duration, usize)) -> f64 {
-    let (mut time, mut sent) = (Duration::ZERO, 0);
+/// Turns that engine and worker take within a round: what slows this machine for a moment slows both.
+const TURNS: usize = 16;
+
+/// Some frames more of a round.
+fn go_on(cost: &mut Cost, frames: usize, mut frame: impl FnMut() -> (Duration, usize)) {
     for _ in 0..frames {
         let (took, out) = frame();
-        time += took;
-        sent += out;
+        cost.took += took;
+        cost.packets += out;
     }
-    time.as_nanos() as f64 / sent.max(1) as f64
 }
 
 fn median(values: &mut [f64]) -> (f64, f64, f64) {
@@ -49,22 +50,25 @@ fn row(name: &str, mut values: Vec<f64>, unit: &str) {
 fn compare(viewers: usize, bwe: bool) {
     let mut floor = Floor::new(viewers, bwe);
     let mut scene = Scene::broadcast(viewers);
-    let frames = 4_000 / viewers.max(40);
+    let frames = (4_000 / viewers.max(40) / TURNS).max(1);
     let mut by = [(); 4].map(|()| Vec::new());
     for warm in 0..=ROUNDS {
-        let mut measured = [0.0; 4];
-        for (together, pair) in [(false, 0), (true, 2)] {
-            measured[pair] = round(frames, || {
+        let mut measured = [Cost::default(); 4];
+        for turn in 0..2 * TURNS {
+            let together = turn % 2 == 1;
+            let [one, worker_one, eight, worker_eight] = &mut measured;
+            let (engine, worker) = if together { (eight, worker_eight) } else { (one, worker_one) };
+            go_on(engine, frames, || {
                 floor.settle(GAP);
                 floor.frame(8, together)
             });
-            measured[pair + 1] = round(frames, || {
+            go_on(worker, frames, || {
                 scene.settle(GAP);
                 scene.frame(8, together)
             });
         }
         if warm > 0 {
-            by.iter_mut().zip(measured).for_each(|(list, ns)| list.push(ns / 1_000.0));
+            by.iter_mut().zip(measured).for_each(|(list, cost)| list.push(cost.each()));
         }
     }
     let ratio = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>();

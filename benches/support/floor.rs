@@ -113,10 +113,9 @@ impl Side {
     }
 
     /// Makes an m-line like a seat that nobody has used yet.
-    pub(super) fn unused(&mut self, mid: Mid) -> Option<Line> {
+    pub(super) fn leave_unused(&mut self, mid: Mid) {
         let Line { ssrc, .. } = self.line(mid);
         self.rtc.direct_api().remove_stream_tx(ssrc);
-        None
     }
 
     /// Queues packets on a stream; they leave with the next wake.
@@ -222,7 +221,7 @@ impl Floor {
             let mut video = None;
             for (mid, kind) in peer.mids.clone() {
                 match kind {
-                    MediaKind::Audio => drop(side.unused(mid)),
+                    MediaKind::Audio => side.leave_unused(mid),
                     MediaKind::Video => video = Some(side.line(mid)),
                 }
             }

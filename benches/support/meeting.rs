@@ -132,8 +132,11 @@ impl Table {
             let (mut sound, mut video) = (mids(MediaKind::Audio), mids(MediaKind::Video));
             let mut seat = |from: usize| {
                 let (sound, video) = (sound.pop_front().unwrap(), video.pop_front().unwrap());
-                let sound = if from < HEARD { Some(side.line(sound)) } else { side.unused(sound) };
-                Seat { sound, video: side.line(video) }
+                let heard = (from < HEARD).then(|| side.line(sound));
+                if heard.is_none() {
+                    side.leave_unused(sound);
+                }
+                Seat { sound: heard, video: side.line(video) }
             };
             let seats = (0..people).map(|from| (from != n).then(|| seat(from))).collect();
             table.peers.push(peer);

@@ -54,6 +54,13 @@ pub(super) struct Adapting {
     paused: Vec<TrackId>,
 }
 
+impl Adapting {
+    /// What the viewer's network carries.
+    pub fn bandwidth(&self) -> Bandwidth {
+        self.network.bandwidth()
+    }
+}
+
 /// A video in one of a viewer's seats.
 struct Watched<'a> {
     seat: usize,
@@ -148,7 +155,7 @@ impl Member {
 
     /// What this viewer's network carries.
     pub(super) fn bandwidth(&self) -> Bandwidth {
-        self.adapting.network.bandwidth()
+        self.adapting.bandwidth()
     }
 
     /// This viewer is to be looked at anew.

@@ -10,6 +10,7 @@ use crate::forward::packet::Packet;
 use crate::forward::rewrite::Numbers;
 use crate::forward::segment::Segments;
 use crate::forward::{Begin, Forwarder, Verdict};
+use crate::model::Bandwidth;
 
 /// Who sees nothing is served so much of what its network carries in a second, in tenths: it decodes
 /// through that while it is sent. Who waits for another layer has a picture, and is served less.
@@ -59,15 +60,15 @@ pub(super) fn begin(
     sent.len() as u64
 }
 
-/// What is to be sent after a packet that was lost and sent again, if a keyframe begins with it: the
-/// rest is there already.
+/// What is to be sent after a keyframe's packet that was lost and sent again, if the keyframe begins with
+/// it: the rest is there already.
 pub(super) fn rest<'a>(
     packet: &Packet,
     segments: &'a Segments,
     forwarder: &mut Forwarder,
     now: Instant,
 ) -> Vec<(&'a Packet, Numbers)> {
-    if !packet.keyframe || !forwarder.begins_with(packet) {
+    if !forwarder.begins_with(packet) {
         return Vec::new();
     }
     let mut send = |packet| match forwarder.offer(packet, now) {
@@ -102,6 +103,12 @@ impl Spare {
 }
 
 impl CaughtUp {
+    /// What could be given beside it to a network.
+    pub fn spare(&self, network: Bandwidth, now: Instant) -> Spare {
+        let carries = network.estimate;
+        Spare { carries, taken: self.left(carries, now) }
+    }
+
     fn left(&self, carries: u64, now: Instant) -> u64 {
         let ms = self.at.map_or(0, |at| now.saturating_duration_since(at).as_millis());
         let gone = u64::try_from(u128::from(carries) * ms / 8_000).unwrap_or(u64::MAX);
@@ -119,8 +126,7 @@ impl CaughtUp {
 impl Member {
     /// What its network could be given of what came before.
     pub(super) fn spare(&self, now: Instant) -> Spare {
-        let carries = self.bandwidth().estimate;
-        Spare { carries, taken: self.caught_up.left(carries, now) }
+        self.caught_up.spare(self.bandwidth(), now)
     }
 }
 

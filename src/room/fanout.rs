@@ -106,7 +106,6 @@ impl Room {
                 member.adapt_at(now);
                 self.adapt_at = Some(now);
             }
-            let spare = member.spare(now);
             let (Some(seat), Some(key)) = (member.seats.get_mut(sink.seat.index()), member.key)
             else {
                 continue;
@@ -115,14 +114,16 @@ impl Room {
             if kind == Kind::Video && forwarder.spare(watchers.spares(key)) {
                 self.ask_at = Some(now);
             }
-            if kind == Kind::Video
-                && let Some(before) = beginning(&track.segments, forwarder, spare, now)
-                && goes_on(before, packets)
-            {
-                self.sent += begin(before, forwarder, now, |sent| {
-                    watchers.send(key, sink.seat, sent);
-                });
-                member.caught_up.add(before, spare, now);
+            if forwarder.could_begin().is_some() {
+                let spare = member.caught_up.spare(member.adapting.bandwidth(), now);
+                if let Some(before) = beginning(&track.segments, forwarder, spare, now)
+                    && goes_on(before, packets)
+                {
+                    self.sent += begin(before, forwarder, now, |sent| {
+                        watchers.send(key, sink.seat, sent);
+                    });
+                    member.caught_up.add(before, spare, now);
+                }
             }
             passed.clear();
             if kind == Kind::Audio && !quiet && forwarder.is_starting() {
@@ -136,7 +137,9 @@ impl Room {
                 match forwarder.offer(packet, now) {
                     Verdict::Send(numbers) => {
                         passed.push((packet, numbers));
-                        passed.extend(rest(packet, &track.segments, forwarder, now));
+                        if packet.keyframe {
+                            passed.extend(rest(packet, &track.segments, forwarder, now));
+                        }
                     }
                     Verdict::Drop(reason) => watchers.dropped(reason, 1),
                 }

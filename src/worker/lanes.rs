@@ -96,7 +96,9 @@ impl Viewers<'_> {
         let Some(media) = viewer.media.as_mut() else { return };
         media.strain(self.relief.probes.holds(to.index));
         let woken = guarded(self.totals, || media.handle_time(drained, *now));
-        self.said.extend(self.drained.events.drain(..).map(|event| (to, event)));
+        if !self.drained.events.is_empty() {
+            self.said.extend(self.drained.events.drain(..).map(|event| (to, event)));
+        }
         match woken {
             Ok(()) => {
                 viewer.dirty = false;

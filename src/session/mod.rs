@@ -256,7 +256,7 @@ impl Session {
         if !self.is_connected() {
             return Written { dropped: Some(DropReason::NotConnected), ..Written::default() };
         }
-        let written = self.seats.write(&mut self.rtc, seat, packets, self.redundancy.level());
+        let written = self.seats.write(&mut self.rtc, seat, packets, &self.redundancy);
         let video = packets.first().is_some_and(|(packet, _)| packet.kind == Kind::Video);
         self.pace.wrote(written, video);
         written
@@ -382,6 +382,9 @@ impl Session {
                     // midst of draining: to ask first when it wants to be costs as much again.
                     if media && self.pace.has_more(sent) {
                         let _ = self.rtc.handle_input(Input::Timeout(now));
+                    } else if media && let Some(rest) = self.pace.rest_after(sent, now) {
+                        self.deadline = Some(rest);
+                        break;
                     }
                 }
                 Ok(Output::Event(event)) => self.take(event, out, now),
@@ -391,19 +394,23 @@ impl Session {
             }
             budget.output()?;
         }
-        let news = self.pace.take_news();
-        let bandwidth = self.pace.bandwidth(now);
-        if news || bandwidth.is_some() {
-            self.wish(now);
-        }
-        if let Some(bandwidth) = bandwidth {
-            out.events.push(Event::Bandwidth(bandwidth));
+        if self.pace.has_news() {
+            self.tell_bandwidth(out, now);
         }
         if (self.gone || !self.rtc.is_alive()) && !self.closed {
             self.closed = true;
             out.events.push(Event::Closed);
         }
         Ok(())
+    }
+
+    fn tell_bandwidth(&mut self, out: &mut Drained, now: Instant) {
+        let news = self.pace.take_news();
+        let bandwidth = self.pace.bandwidth(now);
+        if news || bandwidth.is_some() {
+            self.wish(now);
+        }
+        out.events.extend(bandwidth.map(Event::Bandwidth));
     }
 
     fn take(&mut self, event: RtcEvent, out: &mut Drained, now: Instant) {

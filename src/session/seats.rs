@@ -13,7 +13,7 @@ use str0m::format::PayloadParams;
 use str0m::media::{Direction, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation, Vp8Descriptor};
 
-use super::redundancy::Recent;
+use super::redundancy::{Recent, Redundancy};
 use super::streams::{codec_of, mid_of};
 use super::{Written, descriptor};
 use crate::counts::DropReason;
@@ -47,12 +47,29 @@ struct Line {
     ssrc: Ssrc,
     rtx: Option<Ssrc>,
     live: bool,
-    types: Vec<(Codec, Pt)>,
+    types: Types,
     /// The payload type for sound with earlier frames, if the client takes that, and those frames.
     red: Option<Pt>,
     recent: Recent,
     /// What was written and the engine has not been handed yet.
     waiting: VecDeque<RtpWrite>,
+}
+
+/// The payload types of the codecs that a line can carry.
+#[derive(Debug, Default)]
+struct Types([Option<Pt>; Codec::Other as usize]);
+
+impl Types {
+    fn of(&self, codec: Codec) -> Option<Pt> {
+        self.0.get(codec as usize).copied().flatten()
+    }
+
+    /// The first of several is the client's choice.
+    fn learn(&mut self, codec: Codec, pt: Pt) {
+        if let Some(of) = self.0.get_mut(codec as usize) {
+            of.get_or_insert(pt);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +122,7 @@ impl SeatLines {
     pub fn decodes(&self, codec: Codec) -> bool {
         let kind = if codec == Codec::Opus { Kind::Audio } else { Kind::Video };
         let line = self.seats.first().and_then(|seat| seat.half(kind).as_ref());
-        line.is_some_and(|line| line.types.iter().any(|known| known.0 == codec))
+        line.is_some_and(|line| line.types.of(codec).is_some())
     }
 
     /// The seat to which a mid belongs.
@@ -185,7 +202,7 @@ impl SeatLines {
         rtc: &mut Rtc,
         seat: SeatIndex,
         packets: &[(&Packet, Numbers)],
-        redundancy: usize,
+        redundancy: &Redundancy,
     ) -> Written {
         let mut written = Written::default();
         let unknown = Written { dropped: Some(DropReason::Unpublished), ..written };
@@ -198,7 +215,7 @@ impl SeatLines {
         let mut api = rtc.direct_api();
         if !*live {
             // Nothing is declared for packets that cannot be sent.
-            if !types.iter().any(|known| known.0 == first.codec) {
+            if types.of(first.codec).is_none() {
                 return Written { dropped: Some(DropReason::Codec), ..written };
             }
             // No time may pass between declaring and the first packet: a sender report with a
@@ -211,17 +228,16 @@ impl SeatLines {
         }
         let Some(stream) = api.stream_tx(ssrc) else { return unknown };
         for (packet, numbers) in packets {
-            let found = types.iter().find(|known| known.0 == packet.codec);
-            let Some((_, pt)) = found else {
+            let Some(pt) = types.of(packet.codec) else {
                 written.dropped = Some(DropReason::Codec);
                 continue;
             };
             let wrapped = red.filter(|_| packet.codec == Codec::Opus).and_then(|red| {
                 let numbers = (numbers.seq, numbers.timestamp);
-                let payload = recent.wrap(numbers, &packet.payload, (redundancy, **pt))?;
+                let payload = recent.wrap(numbers, &packet.payload, (redundancy.level(), *pt))?;
                 Some((red, payload))
             });
-            let (pt, payload) = wrapped.unwrap_or_else(|| (*pt, packet.payload.clone()));
+            let (pt, payload) = wrapped.unwrap_or_else(|| (pt, packet.payload.clone()));
             let bytes = payload.len() as u64;
             match outgoing(packet, *numbers, (pt, payload), video) {
                 Ok(write) => {
@@ -317,23 +333,20 @@ impl Line {
         let mut api = rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None)?;
         let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
-        let (types, recent, waiting) = (Vec::new(), Recent::default(), VecDeque::new());
+        let (types, recent, waiting) = (Types::default(), Recent::default(), VecDeque::new());
         Some(Self { mid, ssrc, rtx, live: false, types, red: None, recent, waiting })
     }
 }
 
 /// Which payload type carries a codec on a line, as the client numbered it.
-fn payload_types(rtc: &Rtc, mid: Mid) -> Vec<(Codec, Pt)> {
-    let Some(media) = rtc.media(mid) else { return Vec::new() };
+fn payload_types(rtc: &Rtc, mid: Mid) -> Types {
+    let mut types = Types::default();
+    let Some(media) = rtc.media(mid) else { return types };
     let usable = |params: &&PayloadParams| media.remote_pts().contains(&params.pt());
-    let named = |params: &PayloadParams| (codec_of(&params.spec()), params.pt());
-    rtc.codec_config()
-        .params()
-        .iter()
-        .filter(usable)
-        .map(named)
-        .filter(|(codec, _)| *codec != Codec::Other)
-        .collect()
+    for params in rtc.codec_config().params().iter().filter(usable) {
+        types.learn(codec_of(&params.spec()), params.pt());
+    }
+    types
 }
 
 /// The payload type under which a line takes Opus with earlier frames beside its own.

@@ -1,8 +1,8 @@
 //! One browser: the only folder of the server that names the engine, str0m.
 //!
 //! The engine's contract is: change it, then drain it to its time-out before the next change that
-//! matters. [`Session`] owns the engine and is the one place where that is kept. Nothing here
-//! knows rooms or other sessions.
+//! matters. [`Session`] owns the engine and is the one place where that is kept, and where it is
+//! known what need not be asked. Nothing here knows rooms or other sessions.
 
 mod budget;
 pub mod channels;
@@ -394,23 +394,19 @@ impl Session {
             }
             budget.output()?;
         }
-        if self.pace.has_news() {
-            self.tell_bandwidth(out, now);
+        let news = self.pace.take_news();
+        let bandwidth = self.pace.bandwidth(now);
+        if news || bandwidth.is_some() {
+            self.wish(now);
+        }
+        if let Some(bandwidth) = bandwidth {
+            out.events.push(Event::Bandwidth(bandwidth));
         }
         if (self.gone || !self.rtc.is_alive()) && !self.closed {
             self.closed = true;
             out.events.push(Event::Closed);
         }
         Ok(())
-    }
-
-    fn tell_bandwidth(&mut self, out: &mut Drained, now: Instant) {
-        let news = self.pace.take_news();
-        let bandwidth = self.pace.bandwidth(now);
-        if news || bandwidth.is_some() {
-            self.wish(now);
-        }
-        out.events.extend(bandwidth.map(Event::Bandwidth));
     }
 
     fn take(&mut self, event: RtcEvent, out: &mut Drained, now: Instant) {

@@ -148,10 +148,8 @@ pub(super) struct Pace {
     lost_in: f32,
     trip: Trip,
     queue: Queue,
-    /// Statistics came; or something else is known by which the network could carry something else than
-    /// was told.
+    /// Statistics came.
     news: bool,
-    moved: bool,
     told: Bandwidth,
     told_at: Option<Instant>,
     probing: Probing,
@@ -188,7 +186,6 @@ impl Pace {
             trip: Trip::default(),
             queue: Queue::default(),
             news: false,
-            moved: true,
             told: Bandwidth::default(),
             told_at: None,
             probing: Probing::default(),
@@ -212,7 +209,7 @@ impl Pace {
             if written.keyframe {
                 self.keyframe = self.waiting();
             }
-            self.falls_behind(self.behind || self.waiting() > self.room + self.keyframe);
+            self.behind |= self.waiting() > self.room + self.keyframe;
         }
     }
 
@@ -221,15 +218,9 @@ impl Pace {
         self.behind
     }
 
-    fn falls_behind(&mut self, behind: bool) {
-        self.moved |= behind != self.behind;
-        self.behind = behind;
-    }
-
     /// The estimator says what the viewer's network carries.
     pub fn estimated(&mut self, estimate: Bitrate) {
         self.estimate = estimate.as_u64();
-        self.moved = true;
     }
 
     /// The engine says how it estimates at this moment, and what was lost in the last second.
@@ -266,7 +257,6 @@ impl Pace {
 
     /// What the network carries, if that is to be told anew.
     pub fn bandwidth(&mut self, now: Instant) -> Option<Bandwidth> {
-        self.moved = false;
         // What leaves while a flood runs off says nothing.
         let quiet = self.quiet_until.is_some_and(|until| now < until);
         let carries = self.queue.carries(now).filter(|_| !quiet);
@@ -316,12 +306,6 @@ impl Pace {
         })
     }
 
-    /// Whether [`Pace::bandwidth`] may have something to say: every packet that leaves asks, and nearly
-    /// always nothing has changed.
-    pub fn has_news(&self) -> bool {
-        self.news || self.moved
-    }
-
     /// Whether statistics came since this was asked.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
@@ -349,9 +333,8 @@ impl Pace {
                 self.strained = None;
                 self.relieved = Some(self.told.estimate);
             }
-            _ => return,
+            _ => {}
         }
-        self.moved = true;
     }
 
     /// What the estimator is to be asked for now, if that is something else than before.
@@ -382,7 +365,7 @@ impl Pace {
         self.unsent = self.unsent.saturating_sub(self.queued);
         self.queued = 0;
         self.keyframe = 0;
-        self.falls_behind(false);
+        self.behind = false;
         self.probing.begin_anew();
         self.quiet_until = Some(now + EMPTIES);
         let carries = if self.is_flooded() { self.came / ANEW } else { self.told.estimate };
@@ -416,10 +399,12 @@ impl Pace {
 
     /// When to wake the engine, if the last of what was written has just come, and nothing else with
     /// it. All that it could say then is that its pacer wants to be woken at once, since whatever else it
-    /// had to say came first: not to ask spares a walk over the whole engine.
+    /// had to say came first: not to ask spares a walk over the whole engine. While something better is
+    /// looked for it is asked all the same, since a probe that begins late finds less than there is.
     pub fn rest_after(&mut self, sent: Sent, now: Instant) -> Option<Instant> {
         let last = self.unsent == sent.first && sent.packets == sent.first;
-        if !last || !self.media || self.padding {
+        let looks = self.probing.misses() && self.strained.is_none();
+        if !last || !self.media || self.padding || looks {
             return None;
         }
         self.count(sent, now);
@@ -434,7 +419,7 @@ impl Pace {
         self.unsent = self.unsent.saturating_sub(sent.first);
         self.queued = self.queued.saturating_sub(sent.video);
         self.keyframe = self.keyframe.saturating_sub(u64::from(sent.video) * self.size);
-        self.falls_behind(self.behind && self.waiting() > self.room / 4);
+        self.behind &= self.waiting() > self.room / 4;
         if sent.packets > 0 {
             self.active = now;
             self.began.get_or_insert(now);
@@ -450,7 +435,7 @@ impl Pace {
         if wish.at <= now {
             return None;
         }
-        self.moved |= self.queue.left(
+        self.queue.left(
             wish.sent.bytes,
             self.waiting().saturating_sub(self.keyframe),
             self.told.estimate,
@@ -561,38 +546,14 @@ mod tests {
         pace.rest(Wish { sent: came(1, 0, 0), ..pacer(t + us(1), 0) }, t);
         pace.wrote(wrote(1), true);
         assert_eq!(pace.rest_after(came(1, 1, 1), t), None, "it pads");
+        let mut pace = Pace::new(t);
+        pace.needs(Need { next: 1, ..Need::default() });
+        pace.wrote(wrote(1), true);
+        assert_eq!(pace.rest_after(came(1, 1, 1), t), None, "it may be about to probe");
         let later = t + SOUND_ONLY;
         let mut pace = Pace::new(t);
         pace.wrote(wrote(1), false);
         assert_eq!(pace.rest_after(came(1, 1, 0), later), Some(later + REST_OF_SOUND));
-    }
-
-    #[test]
-    fn the_bandwidth_is_looked_at_when_something_is_known_anew() {
-        let t = crate::test_clock();
-        let mut pace = Pace::new(t);
-        let looks = |pace: &mut Pace, what: &str, now: bool| {
-            assert_eq!(pace.has_news(), now, "{what}");
-            pace.take_news();
-            pace.bandwidth(t);
-        };
-        looks(&mut pace, "at first", true);
-        looks(&mut pace, "nothing changed", false);
-        pace.wrote(wrote(1), true);
-        assert!(pace.rest_after(Sent { packets: 1, first: 1, video: 1, bytes: 9 }, t).is_some());
-        looks(&mut pace, "a packet", false);
-        pace.estimated(Bitrate::kbps(500));
-        looks(&mut pace, "an estimate", true);
-        pace.wrote(wrote(300), true);
-        looks(&mut pace, "behind", true);
-        pace.rest(pacer(t + us(10), 290), t);
-        looks(&mut pace, "no longer", true);
-        pace.strain(true);
-        looks(&mut pace, "strained", true);
-        pace.strain(true);
-        looks(&mut pace, "still so", false);
-        pace.strain(false);
-        looks(&mut pace, "relieved", true);
     }
 
     #[test]

@@ -30,29 +30,26 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// So many bytes of all kinds have left, and so many of video still wait. Whether that says what the
-    /// network carries.
-    pub fn left(&mut self, bytes: u64, waiting: u64, estimate: u64, now: Instant) -> bool {
+    /// So many bytes of all kinds have left, and so many of video still wait.
+    pub fn left(&mut self, bytes: u64, waiting: u64, estimate: u64, now: Instant) {
         if waiting == 0 {
             self.empty();
-            return false;
+            return;
         }
         let since = *self.since.get_or_insert(now);
         self.bytes += bytes;
         let time = now.saturating_duration_since(since);
         if time < COUNTED {
-            return false;
+            return;
         }
         let rate = (u128::from(self.bytes) * 8_000_000).checked_div(time.as_micros());
         let rate = u64::try_from(rate.unwrap_or(0)).unwrap_or(u64::MAX).min(estimate);
         let takes = u128::from(waiting) * 8_000 / u128::from(rate.max(1));
-        let says = takes > SQUEEZED.as_millis();
-        if says {
+        if takes > SQUEEZED.as_millis() {
             self.carries = Some(((rate - rate / 10).max(LEAST), now));
         }
         self.since = Some(now);
         self.bytes = 0;
-        says
     }
 
     /// Nothing waits any more.

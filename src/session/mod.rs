@@ -395,7 +395,7 @@ impl Session {
             budget.output()?;
         }
         let news = self.pace.take_news();
-        let bandwidth = self.pace.bandwidth(now);
+        let bandwidth = self.pace.bandwidth(news, now);
         if news || bandwidth.is_some() {
             self.wish(now);
         }

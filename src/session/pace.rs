@@ -148,7 +148,9 @@ pub(super) struct Pace {
     lost_in: f32,
     trip: Trip,
     queue: Queue,
-    /// Statistics came.
+    /// Video waited here when that was last asked.
+    waited: bool,
+    /// Statistics came, or it became another's fault that packets leave late.
     news: bool,
     told: Bandwidth,
     told_at: Option<Instant>,
@@ -185,6 +187,7 @@ impl Pace {
             lost_in: 0.0,
             trip: Trip::default(),
             queue: Queue::default(),
+            waited: false,
             news: false,
             told: Bandwidth::default(),
             told_at: None,
@@ -256,10 +259,16 @@ impl Pace {
     }
 
     /// What the network carries, if that is to be told anew.
-    pub fn bandwidth(&mut self, now: Instant) -> Option<Bandwidth> {
+    pub fn bandwidth(&mut self, news: bool, now: Instant) -> Option<Bandwidth> {
         // What leaves while a flood runs off says nothing.
         let quiet = self.quiet_until.is_some_and(|until| now < until);
         let carries = self.queue.carries(now).filter(|_| !quiet);
+        let waits = carries.is_some() || self.behind;
+        let waited = std::mem::replace(&mut self.waited, waits);
+        // Between statistics only what waits here says anything new, and after a flood the time.
+        if !news && !waits && !waited && self.cap.is_none() && self.momentary.is_some() {
+            return None;
+        }
         let estimated = self.momentary.unwrap_or(self.estimate);
         // In its first moments the estimator falls to little more than what was sent so far,
         // whatever the network carries. What was lost or has to wait says more.
@@ -270,7 +279,6 @@ impl Pace {
         let told = carries.filter(|_| before.is_none());
         let estimate = estimate.max(before.unwrap_or(0));
         let estimate = [told, cap].into_iter().flatten().fold(estimate, u64::min).max(LEAST);
-        let waits = carries.is_some() || self.behind;
         let unknown = self.trip.rtt().is_none();
         let longer = self.strained.is_none() && (unknown || self.trip.is_longer());
         let squeezed = waits && (longer || self.loss > 0.0);
@@ -327,14 +335,16 @@ impl Pace {
     /// about the network: unless packets get lost it is taken to carry what it did before, and
     /// nothing better is looked for.
     pub fn strain(&mut self, strained: bool) {
-        match self.strained {
-            None if strained => self.strained = Some(self.told.estimate),
-            Some(_) if !strained => {
-                self.strained = None;
-                self.relieved = Some(self.told.estimate);
-            }
-            _ => {}
+        if strained == self.strained.is_some() {
+            return;
         }
+        if strained {
+            self.strained = Some(self.told.estimate);
+        } else {
+            self.strained = None;
+            self.relieved = Some(self.told.estimate);
+        }
+        self.news = true;
     }
 
     /// What the estimator is to be asked for now, if that is something else than before.
@@ -662,10 +672,10 @@ mod tests {
         for ms in [0, 100, 200] {
             assert!(pace.rest(pacer(at(ms + 50), 5), at(ms)).is_some());
         }
-        let told = pace.bandwidth(at(200)).unwrap().estimate;
+        let told = pace.bandwidth(false, at(200)).unwrap().estimate;
         assert!((300_000..600_000).contains(&told), "{told}");
-        assert_eq!(pace.bandwidth(at(250)), None, "nothing new");
-        let later = pace.bandwidth(at(1_800)).unwrap().estimate;
+        assert_eq!(pace.bandwidth(false, at(250)), None, "nothing new");
+        let later = pace.bandwidth(false, at(1_800)).unwrap().estimate;
         assert_eq!(later, FIRST_ESTIMATE, "the estimator knows better by then");
     }
 
@@ -686,7 +696,7 @@ mod tests {
             pace.wrote(wrote(300), true);
             pace.trip.took(Some(rtt), at(100));
             pace.loss = loss;
-            let told = pace.bandwidth(at(100)).map(|told| told.squeezed);
+            let told = pace.bandwidth(false, at(100)).map(|told| told.squeezed);
             assert_eq!(told, Some(!doubted), "{what}");
             let anew = |pace: &mut Pace, ms| pace.wish(at(ms)).and_then(|wanted| wanted.anew);
             assert_eq!(anew(&mut pace, 599), None, "{what}");
@@ -710,13 +720,13 @@ mod tests {
             pace.rest(pacer(at(10), 1), t);
             pace.estimated(Bitrate::mbps(2));
             pace.trip.took(Some(far), t);
-            assert_eq!(pace.bandwidth(at(3_000)).unwrap().estimate, 2_000_000);
+            assert_eq!(pace.bandwidth(false, at(3_000)).unwrap().estimate, 2_000_000);
             pace.strain(strained);
             pace.estimated(Bitrate::kbps(500));
             pace.wrote(wrote(300), true);
             pace.trip.took(Some(far * 10), at(3_100));
             pace.loss = loss;
-            let told = pace.bandwidth(at(3_100)).unwrap();
+            let told = pace.bandwidth(false, at(3_100)).unwrap();
             assert_eq!((told.estimate, told.squeezed), (estimate, !strained || loss > 0.0));
             let wanted = pace.wish(at(3_100)).unwrap();
             let nothing = wanted.least == Bitrate::ZERO && wanted.most == Bitrate::ZERO;
@@ -736,11 +746,11 @@ mod tests {
         pace.needs(Need { sent: 1_200_000, ..Need::default() });
         pace.rest(pacer(at(10), 1), t);
         pace.estimated(Bitrate::kbps(900));
-        assert_eq!(pace.bandwidth(at(1_900)), None, "as much as was assumed");
+        assert_eq!(pace.bandwidth(false, at(1_900)), None, "as much as was assumed");
         pace.wrote(wrote(300), true);
-        let told = pace.bandwidth(at(2_100)).unwrap();
+        let told = pace.bandwidth(false, at(2_100)).unwrap();
         assert!(told.squeezed && !told.flooded && told.estimate == 900_000, "{told:?}");
         pace.estimated(Bitrate::kbps(400));
-        assert!(pace.bandwidth(at(2_300)).unwrap().flooded, "what was estimated does");
+        assert!(pace.bandwidth(false, at(2_300)).unwrap().flooded, "what was estimated does");
     }
 }

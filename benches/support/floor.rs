@@ -1,6 +1,7 @@
 //! What the engine costs by itself: the same packets to the same viewers, with nothing around it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::config::DtlsCert;
@@ -59,6 +60,7 @@ impl Side {
         extensions.set(11, Extension::RepairedRtpStreamId);
         extensions.set(13, Extension::VideoOrientation);
         let mut config = Rtc::builder()
+            .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
             .set_rtp_mode(true)
             .set_dtls_cert(certificate.clone())
             .clear_codecs()

@@ -54,6 +54,8 @@ pub fn people(options: &Options) -> Vec<Person> {
     let all = rooms.saturating_mul(per_room);
     let ramp = options.ramp.unwrap_or_else(|| f64::from(all) / JOINS_PER_SECOND);
     let guests = if options.scenario == Scenario::Churn { guests(options) } else { Vec::new() };
+    // Who neither sends nor receives has no media path: a publisher with nothing to send watches.
+    let sends = options.video_pps > 0 || options.audio_pps > 0;
     let of = per_room.saturating_add(u32::try_from(guests.len()).unwrap_or(u32::MAX));
     let base = (0..all).map(|number| {
         let share = f64::from(number) / f64::from(all);
@@ -64,7 +66,7 @@ pub fn people(options: &Options) -> Vec<Person> {
             first: number / per_room * per_room,
             of,
             publishes: publisher,
-            watches: options.scenario != Scenario::Broadcast || number != 0,
+            watches: options.scenario != Scenario::Broadcast || number != 0 || !sends,
             arrival: Arrival::Ramp(Duration::from_secs_f64(ramp * share)),
             stay: None,
         }
@@ -121,6 +123,19 @@ mod tests {
         let people = people(&options("broadcast --viewers 3"));
         assert_eq!(people.iter().filter(|p| p.publishes).count(), 1);
         assert_eq!(pairs(&people).collect::<Vec<_>>(), [(1, 0), (2, 0), (3, 0)]);
+    }
+
+    #[test]
+    fn everybody_sends_or_watches() {
+        for (rates, publisher_watches) in [
+            ("--video-pps 150 --audio-pps 0", false),
+            ("--video-pps 0 --audio-pps 50", false),
+            ("--video-pps 0 --audio-pps 0", true),
+        ] {
+            let people = people(&options(&format!("broadcast --viewers 3 {rates}")));
+            assert_eq!(people[0].watches, publisher_watches, "{rates}");
+            assert!(people[1..].iter().all(|person| person.watches), "{rates}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod budget;
 pub mod channels;
 mod descriptor;
+mod dtls;
 pub mod fence;
 pub mod negotiate;
 mod pace;

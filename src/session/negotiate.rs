@@ -14,6 +14,7 @@ use str0m::{Candidate, Rtc};
 use super::Session;
 use super::channels::{self, Channels};
 use super::descriptor;
+use super::dtls;
 use super::fence::Fence;
 use super::pace::{self, Pace};
 use super::probing;
@@ -48,7 +49,7 @@ impl Engine {
     /// # Errors
     /// The certificate could not be made.
     pub fn new() -> Result<Self, EngineError> {
-        let provider = str0m::crypto::from_feature_flags();
+        let provider = dtls::provider();
         let certificate = provider.dtls_provider.generate_certificate().ok_or(EngineError)?;
         provider.install_process_default();
         Ok(Self { certificate })

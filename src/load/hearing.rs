@@ -57,6 +57,8 @@ impl Ears {
 pub struct Hearing {
     run: u32,
     first: u32,
+    /// It comes late and is first sent what others saw before: its delays say nothing.
+    guest: bool,
     /// Of each person of the room, audio and video.
     tallies: Vec<[Option<Box<Tally>>; 2]>,
 }
@@ -68,7 +70,7 @@ impl Hearing {
         let people = if person.watches { usize::try_from(person.of).unwrap_or(0) } else { 0 };
         let mut tallies = Vec::new();
         tallies.resize_with(people, Default::default);
-        Self { run, first: person.first, tallies }
+        Self { run, first: person.first, guest: person.is_guest(), tallies }
     }
 
     /// Counts one payload that arrived at `arrived`, in nanoseconds of the run. What it was,
@@ -90,7 +92,9 @@ impl Hearing {
         if window.is_some_and(|window| window.contains(&mark.sent)) {
             ears.counted += 1;
             let delays = if mark.kind == Kind::Video { &mut ears.video } else { &mut ears.audio };
-            delays.record(arrived.saturating_sub(mark.sent));
+            if !self.guest {
+                delays.record(arrived.saturating_sub(mark.sent));
+            }
         }
         new.then_some(mark.kind)
     }
@@ -102,5 +106,29 @@ impl Hearing {
             both.into_iter()
                 .filter_map(move |(kind, tally)| Some((publisher, kind, tally.as_deref()?)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::tests::options;
+    use super::super::plan::people;
+    use super::*;
+
+    #[test]
+    fn what_a_guest_is_sent_counts_but_its_delays_do_not() {
+        let people = people(&options("churn --people 2 --rate 4 --stay 1 --seconds 3"));
+        let mark =
+            Mark { run: 1, publisher: 0, kind: Kind::Audio, layer: 0, number: 1, sent: 5_000 };
+        let payload: Vec<u8> = [0; 40].into_iter().chain(mark.write()).collect();
+        let payload = (0..=40).map(|skip| &payload[skip..]);
+        let payload = payload.into_iter().find(|payload| Mark::find(payload).is_ok()).unwrap();
+        for (person, delays) in [(&people[1], Some(1)), (&people[2], None)] {
+            let mut ears = Ears { window: Some(0..10_000), ..Ears::new() };
+            let mut hearing = Hearing::new(person, 1);
+            assert_eq!(hearing.hear(payload, 8_000, &mut ears), Some(Kind::Audio));
+            assert_eq!(ears.counted, 1);
+            assert_eq!(ears.audio.percentiles().map(|delays| delays.count), delays);
+        }
     }
 }

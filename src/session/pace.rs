@@ -680,6 +680,28 @@ mod tests {
     }
 
     #[test]
+    fn between_statistics_only_what_waits_and_whose_fault_it_is_are_told() {
+        let t = crate::test_clock();
+        let at = |ms| t + Duration::from_millis(ms);
+        let mut pace = Pace::new(t);
+        pace.rest(pacer(at(10), 1), t);
+        pace.momentary = Some(2_000_000);
+        assert_eq!(pace.bandwidth(true, at(3_000)).unwrap().estimate, 2_000_000);
+        pace.momentary = Some(1_000_000);
+        assert_eq!(pace.bandwidth(false, at(3_100)), None, "nothing came that says so");
+        assert_eq!(pace.bandwidth(true, at(3_200)).unwrap().estimate, 1_000_000);
+        pace.wrote(wrote(300), true);
+        assert!(pace.bandwidth(false, at(3_210)).unwrap().squeezed, "video waits");
+        pace.rest(pacer(at(4_000), 300), at(3_220));
+        assert!(!pace.bandwidth(false, at(3_220)).unwrap().squeezed, "no more");
+        pace.strain(true);
+        assert!(pace.take_news(), "to be asked at once");
+        assert!(pace.bandwidth(true, at(3_230)).unwrap().late);
+        pace.strain(true);
+        assert!(!pace.take_news(), "once");
+    }
+
+    #[test]
     fn what_waits_only_here_proves_the_estimator_wrong() {
         let t = crate::test_clock();
         let at = |ms| t + Duration::from_millis(ms);

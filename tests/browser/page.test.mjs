@@ -104,7 +104,35 @@ test('a name or a room that cannot be used is said so in words', TIMEOUT, async 
   await box.press('Enter');
   await guest.reads(/room/i);
   assert.ok(!(await guest.has('button', 'Leave')), 'nobody is let in');
+  await guest.join('another');
+  await guest.sees(guest);
   await guest.close();
+});
+
+test('who joins before the devices have opened is seen and heard as soon as they have', TIMEOUT, async () => {
+  const bob = await open('/r/late', { name: 'Bob', colour: 'green' });
+  await bob.join();
+  const ada = await open('/r/late', { name: 'Ada', colour: 'red', shut: true });
+  await ada.join();
+  await bob.seesInitialsOf(ada, 'A');
+  assert.deepEqual(await ada.ask(() => window.__test.captured.length), 0);
+  await ada.ask(() => window.__test.openDevices());
+  await bob.sees(ada);
+  await bob.hears(ada);
+  assert.deepEqual(ada.errors, []);
+  await Promise.all([ada.close(), bob.close()]);
+});
+
+test('who joins with everything off leaves no device open', TIMEOUT, async () => {
+  const ada = await open('/r/off', { name: 'Ada' });
+  const states = () => ada.ask(() => window.__test.captured.map(({ track }) => track.readyState));
+  await until('the preview runs', () => ada.ask(() => document.querySelector('video')?.videoWidth));
+  assert.deepEqual(await states(), ['live', 'live']);
+  await ada.write('Your name', 'Ada');
+  await ada.press('Join with everything off');
+  await ada.find('button', 'Leave');
+  assert.deepEqual(await states(), ['ended', 'ended']);
+  await ada.close();
 });
 
 test('a call of one, two and four fills the window, in light, dark and on a phone', TIMEOUT, async () => {

@@ -18,7 +18,7 @@ export function Lobby({ room: first, fixed, word, onJoined }) {
   const [chosen, setChosen] = useState({ audioinput: '', videoinput: '' });
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState(() => (globalThis.isSecureContext ? '' : insecure()));
-  const { tracks, devices, release } = useDevices({ mic, camera, chosen, onWrong: setWrong });
+  const { tracks, devices, held } = useDevices({ mic, camera, chosen, onWrong: setWrong });
 
   const join = async (/** @type {Event} */ event, everythingOff = false) => {
     event.preventDefault();
@@ -27,7 +27,7 @@ export function Lobby({ room: first, fixed, word, onJoined }) {
     setWrong('');
     try {
       localStorage.setItem(NAME, name);
-      onJoined(await enter({ name, room, tracks: everythingOff ? {} : tracks, release }));
+      onJoined(await enter({ name, room, held: everythingOff ? {} : held() }));
     } catch (error) {
       setWrong(sentence(error));
       setBusy(false);
@@ -63,24 +63,47 @@ function remembered() {
 }
 
 /**
- * Joins, with the tracks of the preview in the first offer.
- * @param {{name: string, room: string, tracks: {audio?: MediaStreamTrack, video?: MediaStreamTrack}, release: () => void}} options
+ * A device of the preview: being opened, or open. Once it is given to a call the preview leaves it alone.
+ * @typedef {{opening: Promise<MediaStreamTrack>, open?: MediaStreamTrack, given: boolean}} Device
+ * @typedef {{audio?: Device, video?: Device}} Held
  */
-async function enter({ name, room: named, tracks, release }) {
+
+/**
+ * Joins, with what is open of the preview in the first offer. If that fails the preview keeps it.
+ * @param {{name: string, room: string, held: Held}} options
+ */
+async function enter({ name, room: named, held }) {
   const room = new Room();
-  const { audio, video } = tracks;
-  if (audio) await room.localParticipant.publishTrack(audio, { source: 'microphone' });
-  if (video) await room.localParticipant.publishTrack(video, { source: 'camera' });
-  // The call owns them from here; the preview must not stop them.
-  release();
-  try {
-    await room.connect(location.origin, { room: named.trim(), name: name.trim() });
-  } catch (error) {
-    audio?.stop();
-    video?.stop();
-    throw error;
+  /** @type {[import('/sdk/v1/protocol.js').Source, Device][]} */
+  const devices = [];
+  if (held.audio) devices.push(['microphone', held.audio]);
+  if (held.video) devices.push(['camera', held.video]);
+  const late = devices.filter(([, device]) => !device.open);
+  for (const [source, { open }] of devices) {
+    if (open) await room.localParticipant.publishTrack(open, { source });
   }
+  await room.connect(location.origin, { room: named.trim(), name: name.trim() });
+  for (const [, device] of devices) device.given = true;
+  for (const [source, device] of late) void publishLate(room, source, device.opening);
   return { room, since: Date.now() };
+}
+
+/**
+ * Publishes a device that opened only after somebody had joined, unless the call has one by then or is over.
+ * @param {Room} room
+ * @param {import('/sdk/v1/protocol.js').Source} source
+ * @param {Promise<MediaStreamTrack>} opening
+ */
+async function publishLate(room, source, opening) {
+  // One that cannot be opened is off, and its button says why when it is pressed.
+  const track = await opening.catch(() => undefined);
+  if (!track) return;
+  try {
+    if (room.state === 'disconnected' || room.localPublication(source)) return track.stop();
+    await room.localParticipant.publishTrack(track, { source });
+  } catch {
+    track.stop();
+  }
 }
 
 /**
@@ -90,30 +113,32 @@ async function enter({ name, room: named, tracks, release }) {
 function useDevices({ mic, camera, chosen, onWrong }) {
   const [tracks, setTracks] = useState(/** @type {{audio?: MediaStreamTrack, video?: MediaStreamTrack}} */ ({}));
   const [devices, setDevices] = useState(/** @type {MediaDeviceInfo[]} */ ([]));
-  const owned = useRef(true);
+  const held = useRef(/** @type {Held} */ ({}));
 
   const useOne = (/** @type {'audio' | 'video'} */ kind, /** @type {boolean} */ on, /** @type {string} */ id) =>
     useEffect(() => {
       if (!on || !globalThis.isSecureContext) return undefined;
       let gone = false;
-      /** @type {MediaStreamTrack | undefined} */
-      let track;
-      createLocalTrack(kind, id ? { deviceId: { exact: id } } : {}).then(async (opened) => {
-        if (gone) return opened.stop();
-        track = opened;
+      const opening = createLocalTrack(kind, id ? { deviceId: { exact: id } } : {});
+      const device = /** @type {Device} */ ({ opening, given: false });
+      held.current[kind] = device;
+      opening.then(async (opened) => {
+        if (gone) return device.given ? undefined : opened.stop();
+        device.open = opened;
         setTracks((before) => ({ ...before, [kind]: opened }));
         setDevices(await Room.getLocalDevices());
         return undefined;
       }).catch((error) => { if (!gone) onWrong(sentence(error)); });
       return () => {
         gone = true;
-        if (owned.current) track?.stop();
+        if (!device.given) device.open?.stop();
+        held.current[kind] = undefined;
         setTracks((before) => ({ ...before, [kind]: undefined }));
       };
     }, [on, id]);
   useOne('audio', mic, chosen.audioinput);
   useOne('video', camera, chosen.videoinput);
-  return { tracks, devices, release: () => { owned.current = false; } };
+  return { tracks, devices, held: () => ({ ...held.current }) };
 }
 
 /** @param {any} props */

@@ -5,7 +5,7 @@
  * Replaces camera, microphone and screen by a colour and a tone of one's own, and keeps hold of
  * the peer connections, so that what arrives can be measured.
  */
-export function stage({ colour, tone, width, height, fps, screen, insecure, busy }) {
+export function stage({ colour, tone, width, height, fps, screen, insecure, busy, shut }) {
   const test = { connections: [], captured: [], ears: new Map(), screenWanted: true };
   window.__test = test;
 
@@ -94,7 +94,9 @@ export function stage({ colour, tone, width, height, fps, screen, insecure, busy
     test.captured.push({ source, track });
     return track;
   };
+  const opened = shut ? new Promise((open) => { test.openDevices = open; }) : Promise.resolve();
   devices.getUserMedia = async (wanted = {}) => {
+    await opened;
     const tracks = [];
     if (wanted.audio) tracks.push(capture('microphone', sound()));
     // Another camera, asked for by its id, shows another colour.

@@ -35,7 +35,7 @@ impl SharedDtls {
             return Ok(Arc::clone(config));
         }
         // ICE proves the address of a client before its handshake begins, and a cookie would cost a round
-        // trip to prove it again (RFC 9147 section 5.1).
+        // trip to prove it again (RFC 6347 section 4.2.1, RFC 9147 section 5.1).
         let mut builder = Config::builder().use_server_cookie(false);
         if let Some(mtu) = mtu {
             builder = builder.mtu(mtu);

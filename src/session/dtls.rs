@@ -1,7 +1,7 @@
 //! DTLS as the engine's own provider has it, but with one configuration for all sessions.
 //!
 //! dimpl tests the whole of its cryptography (RFC 9147 suites, P-256, P-384 and X25519 among it)
-//! whenever a configuration is made, and the engine's provider makes one for each session: a fifth of
+//! whenever a configuration is made, and the engine's provider makes one for each session: a quarter of
 //! what somebody who joins costs. Here the process tests once.
 
 use std::sync::{Arc, OnceLock};

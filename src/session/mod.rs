@@ -395,9 +395,8 @@ impl Session {
             }
             budget.output()?;
         }
-        let news = self.pace.take_news();
-        let bandwidth = self.pace.bandwidth(news, now);
-        if news || bandwidth.is_some() {
+        let bandwidth = self.pace.bandwidth(now);
+        if self.pace.take_news() || bandwidth.is_some() {
             self.wish(now);
         }
         if let Some(bandwidth) = bandwidth {

@@ -259,14 +259,14 @@ impl Pace {
     }
 
     /// What the network carries, if that is to be told anew.
-    pub fn bandwidth(&mut self, news: bool, now: Instant) -> Option<Bandwidth> {
+    pub fn bandwidth(&mut self, now: Instant) -> Option<Bandwidth> {
         // What leaves while a flood runs off says nothing.
         let quiet = self.quiet_until.is_some_and(|until| now < until);
         let carries = self.queue.carries(now).filter(|_| !quiet);
         let waits = carries.is_some() || self.behind;
         let waited = std::mem::replace(&mut self.waited, waits);
         // Between statistics only what waits here says anything new, and after a flood the time.
-        if !news && !waits && !waited && self.cap.is_none() && self.momentary.is_some() {
+        if !self.news && !waits && !waited && self.cap.is_none() && self.momentary.is_some() {
             return None;
         }
         let estimated = self.momentary.unwrap_or(self.estimate);
@@ -672,10 +672,10 @@ mod tests {
         for ms in [0, 100, 200] {
             assert!(pace.rest(pacer(at(ms + 50), 5), at(ms)).is_some());
         }
-        let told = pace.bandwidth(false, at(200)).unwrap().estimate;
+        let told = pace.bandwidth(at(200)).unwrap().estimate;
         assert!((300_000..600_000).contains(&told), "{told}");
-        assert_eq!(pace.bandwidth(false, at(250)), None, "nothing new");
-        let later = pace.bandwidth(false, at(1_800)).unwrap().estimate;
+        assert_eq!(pace.bandwidth(at(250)), None, "nothing new");
+        let later = pace.bandwidth(at(1_800)).unwrap().estimate;
         assert_eq!(later, FIRST_ESTIMATE, "the estimator knows better by then");
     }
 
@@ -686,17 +686,21 @@ mod tests {
         let mut pace = Pace::new(t);
         pace.rest(pacer(at(10), 1), t);
         pace.momentary = Some(2_000_000);
-        assert_eq!(pace.bandwidth(true, at(3_000)).unwrap().estimate, 2_000_000);
+        pace.news = true;
+        assert_eq!(pace.bandwidth(at(3_000)).unwrap().estimate, 2_000_000);
+        assert!(pace.take_news(), "it is kept for whoever asks");
         pace.momentary = Some(1_000_000);
-        assert_eq!(pace.bandwidth(false, at(3_100)), None, "nothing came that says so");
-        assert_eq!(pace.bandwidth(true, at(3_200)).unwrap().estimate, 1_000_000);
+        assert_eq!(pace.bandwidth(at(3_100)), None, "nothing came that says so");
+        pace.news = true;
+        assert_eq!(pace.bandwidth(at(3_200)).unwrap().estimate, 1_000_000);
+        assert!(pace.take_news());
         pace.wrote(wrote(300), true);
-        assert!(pace.bandwidth(false, at(3_210)).unwrap().squeezed, "video waits");
+        assert!(pace.bandwidth(at(3_210)).unwrap().squeezed, "video waits");
         pace.rest(pacer(at(4_000), 300), at(3_220));
-        assert!(!pace.bandwidth(false, at(3_220)).unwrap().squeezed, "no more");
+        assert!(!pace.bandwidth(at(3_220)).unwrap().squeezed, "no more");
         pace.strain(true);
-        assert!(pace.take_news(), "to be asked at once");
-        assert!(pace.bandwidth(true, at(3_230)).unwrap().late);
+        assert!(pace.bandwidth(at(3_230)).unwrap().late);
+        assert!(pace.take_news());
         pace.strain(true);
         assert!(!pace.take_news(), "once");
     }
@@ -718,7 +722,7 @@ mod tests {
             pace.wrote(wrote(300), true);
             pace.trip.took(Some(rtt), at(100));
             pace.loss = loss;
-            let told = pace.bandwidth(false, at(100)).map(|told| told.squeezed);
+            let told = pace.bandwidth(at(100)).map(|told| told.squeezed);
             assert_eq!(told, Some(!doubted), "{what}");
             let anew = |pace: &mut Pace, ms| pace.wish(at(ms)).and_then(|wanted| wanted.anew);
             assert_eq!(anew(&mut pace, 599), None, "{what}");
@@ -742,13 +746,13 @@ mod tests {
             pace.rest(pacer(at(10), 1), t);
             pace.estimated(Bitrate::mbps(2));
             pace.trip.took(Some(far), t);
-            assert_eq!(pace.bandwidth(false, at(3_000)).unwrap().estimate, 2_000_000);
+            assert_eq!(pace.bandwidth(at(3_000)).unwrap().estimate, 2_000_000);
             pace.strain(strained);
             pace.estimated(Bitrate::kbps(500));
             pace.wrote(wrote(300), true);
             pace.trip.took(Some(far * 10), at(3_100));
             pace.loss = loss;
-            let told = pace.bandwidth(false, at(3_100)).unwrap();
+            let told = pace.bandwidth(at(3_100)).unwrap();
             assert_eq!((told.estimate, told.squeezed), (estimate, !strained || loss > 0.0));
             let wanted = pace.wish(at(3_100)).unwrap();
             let nothing = wanted.least == Bitrate::ZERO && wanted.most == Bitrate::ZERO;
@@ -768,11 +772,11 @@ mod tests {
         pace.needs(Need { sent: 1_200_000, ..Need::default() });
         pace.rest(pacer(at(10), 1), t);
         pace.estimated(Bitrate::kbps(900));
-        assert_eq!(pace.bandwidth(false, at(1_900)), None, "as much as was assumed");
+        assert_eq!(pace.bandwidth(at(1_900)), None, "as much as was assumed");
         pace.wrote(wrote(300), true);
-        let told = pace.bandwidth(false, at(2_100)).unwrap();
+        let told = pace.bandwidth(at(2_100)).unwrap();
         assert!(told.squeezed && !told.flooded && told.estimate == 900_000, "{told:?}");
         pace.estimated(Bitrate::kbps(400));
-        assert!(pace.bandwidth(false, at(2_300)).unwrap().flooded, "what was estimated does");
+        assert!(pace.bandwidth(at(2_300)).unwrap().flooded, "what was estimated does");
     }
 }
